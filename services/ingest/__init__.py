@@ -1,0 +1,1 @@
+"""Ingest: reads one source and publishes what it yields, in batches, to the exchange `tweets.raw`."""

@@ -1,0 +1,230 @@
+"""The way to RabbitMQ: connections that are watched, channels that publish with confirms and consume.
+
+This is the only module that knows aio-pika. A connection here is never repaired: when anything of it is lost,
+it is lost as a whole and says so once (`Connection.lost`), and `keep_session` runs the service's session again
+with a new one. So what a service wants of the broker is written down once, in its session, and holds at the
+first start as after any failure.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import aio_pika
+import aiormq
+import structlog
+import yarl
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
+
+from shared import metrics
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 5
+"""AMQP heartbeat: a half-open connection is noticed after about two of them."""
+
+CONNECT_TIMEOUT_S = 10
+
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 5.0
+
+
+class BrokerLostError(Exception):
+    """The connection, or a part of it, is gone; everything on it has to be done again on a new one."""
+
+
+class NotFoundError(BrokerLostError):
+    """What was to be used does not exist on the broker."""
+
+
+class RefusedError(Exception):
+    """The broker did not take a message: a queue that it was routed to is full and refuses."""
+
+
+class Message(NamedTuple):
+    """A message that was received."""
+
+    body: bytes
+    routing_key: str
+    headers: Mapping[str, Any]
+    ack: Callable[[], Awaitable[None]]
+    """Tells the broker that it is done with; a message that is never acknowledged comes again to somebody."""
+
+
+class Queue:
+    """A queue and the channel on which it is consumed and bound."""
+
+    def __init__(self, queue: AbstractQueue) -> None:
+        self._queue = queue
+        self.name: str = queue.name
+
+    async def bind(self, exchange: str, key: str) -> None:
+        """Bind the queue; returns when the broker has done it."""
+        with _as_lost():
+            await self._queue.bind(exchange, key)
+
+    async def unbind(self, exchange: str, key: str) -> None:
+        """Undo `bind`."""
+        with _as_lost():
+            await self._queue.unbind(exchange, key)
+
+    async def consume(self, on_message: Callable[[Message], Awaitable[None]], *, ack: bool = True) -> None:
+        """Call `on_message` for each message, in a task of its own; the tasks start in the order of delivery.
+
+        With `ack` the channel's prefetch bounds how many are under way, and each has to be acknowledged.
+        """
+
+        async def deliver(incoming: AbstractIncomingMessage) -> None:
+            async def ack() -> None:
+                with _as_lost():
+                    await incoming.ack()
+
+            await on_message(Message(incoming.body, incoming.routing_key or "", incoming.headers, ack))
+
+        with _as_lost():
+            await self._queue.consume(deliver, no_ack=not ack)
+
+
+class Channel:
+    """An AMQP channel. When the broker closes it, its connection counts as lost."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+
+    async def queue(self, name: str) -> Queue:
+        """A queue that exists, by name."""
+        with _as_lost():
+            return Queue(await self._channel.get_queue(name, ensure=False))
+
+    async def declare_exclusive_queue(self, name: str) -> Queue:
+        """A new queue of this connection, gone with it."""
+        with _as_lost():
+            return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True))
+
+    async def publish(
+        self,
+        exchange: str,
+        body: bytes,
+        *,
+        routing_key: str = "",
+        type: str,
+        headers: dict[str, Any] | None = None,
+        persistent: bool = False,
+    ) -> None:
+        """Publish one message and wait for the broker's confirm. Many calls may wait at the same time.
+
+        Raises `RefusedError` where a full queue refused it, `BrokerLostError` where nobody knows.
+        """
+        message = aio_pika.Message(
+            body,
+            headers=headers,
+            content_type="application/msgpack",
+            type=type,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT,
+        )
+        with _as_lost():
+            target = await self._channel.get_exchange(exchange, ensure=False)
+            try:
+                # Not mandatory: that nobody wants a message is normal, and it would be sent back to us.
+                await target.publish(message, routing_key, mandatory=False)
+            except DeliveryError as error:
+                raise RefusedError(f"the broker refused a message to {exchange}") from error
+
+
+class Connection:
+    """An open AMQP connection."""
+
+    def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
+        self._connection = connection
+        self._reason = asyncio.get_running_loop().create_future()
+        connection.close_callbacks.add(self._on_close)
+
+    async def lost(self) -> None:
+        """Wait until the connection is lost and raise `BrokerLostError`."""
+        raise BrokerLostError(await asyncio.shield(self._reason))
+
+    async def channel(self, *, prefetch: int | None = None, confirms: bool = False) -> Channel:
+        """A new channel. `prefetch` bounds the messages delivered and not yet acknowledged."""
+        with _as_lost():
+            channel = self._connection.channel(publisher_confirms=confirms)
+            await channel.initialize()
+            if prefetch is not None:
+                await channel.set_qos(prefetch)
+            channel.close_callbacks.add(self._on_close)
+            return Channel(channel)
+
+    def _on_close(self, _: object, error: BaseException | None) -> None:
+        if not self._reason.done():
+            self._reason.set_result(_reason(error))
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, *, name: str) -> AsyncIterator[Connection]:
+    """A connection, closed in the end; `name` is what RabbitMQ's management shows. Raises `BrokerLostError`."""
+    with _as_lost():
+        connection = await aio_pika.connect(
+            yarl.URL(url).update_query(heartbeat=HEARTBEAT_S),
+            timeout=CONNECT_TIMEOUT_S,
+            client_properties={"connection_name": name},
+        )
+    metrics.BROKER_CONNECTIONS.inc()
+    try:
+        yield Connection(connection)
+    finally:
+        metrics.BROKER_CONNECTIONS.dec()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(connection.close(), 2)
+
+
+async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+    """Run `session` again whenever it loses the broker, with growing, jittered pauses, until it returns.
+
+    A session opens its connections, does its work and returns once `stopping` is set.
+    """
+    delay = FIRST_DELAY_S
+    loop = asyncio.get_running_loop()
+    while not stopping.is_set():
+        began = loop.time()
+        try:
+            await session()
+        except BrokerLostError as error:
+            if loop.time() - began > LONGEST_DELAY_S:
+                delay = FIRST_DELAY_S
+            pause = delay * random.uniform(0.5, 1)
+            metrics.BROKER_RECONNECTS.inc()
+            log.warning("broker is away, trying again", reason=str(error), pause_s=round(pause, 2))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause)
+            delay = min(LONGEST_DELAY_S, delay * 2)
+
+
+async def first_of(*waits: Awaitable[object]) -> None:
+    """Wait until one of `waits` ends; raise what it raised; cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _as_lost() -> Iterator[None]:
+    """Raise what the libraries below raise for a lost connection as `BrokerLostError`."""
+    try:
+        yield
+    except ChannelNotFoundEntity as error:
+        raise NotFoundError(_reason(error)) from error
+    except (AMQPError, aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        raise BrokerLostError(_reason(error)) from error
+
+
+def _reason(error: BaseException | None) -> str:
+    text = str(error) if error is not None else ""
+    return text or (type(error).__name__ if error is not None else "connection closed")

@@ -1,0 +1,253 @@
+"""Which labels somebody wants: the bindings of the exchange `tweets`, as the broker knows them.
+
+A binding is the wish. `Demand` is the set of them; `follow` keeps it true. Events of the plugin
+rabbitmq_event_exchange say what changes, at once, but are hints; the snapshot from the management API is the
+truth. So the events are subscribed to first, then the snapshot is taken, then the events that came meanwhile
+are applied to it: what an event touched is as its last event says, the rest as the snapshot says.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+import structlog
+import yarl
+
+from shared import metrics
+from shared.broker import Connection, Message, NotFoundError, Queue
+from shared.topology import EVENT_EXCHANGE, TWEETS_EXCHANGE
+
+log = structlog.get_logger()
+
+SNAPSHOT_INTERVAL_S = 30.0
+"""Least time between snapshots; with many bindings it is `SNAPSHOT_SHARE` of the time one takes."""
+SNAPSHOT_SHARE = 100
+SNAPSHOT_TIMEOUT_S = 60.0
+RETRY_S = 1.0
+
+PROBE_PATIENCE_S = 0.1
+PROBE_ATTEMPTS = 100
+
+
+class Binding(NamedTuple):
+    """One binding of a queue or exchange to `tweets`."""
+
+    kind: str
+    """`queue` or `exchange`."""
+    destination: str
+    key: str
+
+
+class Change(NamedTuple):
+    """A binding that came (`created`) or went."""
+
+    created: bool
+    binding: Binding
+
+
+class EventsMissingError(Exception):
+    """The broker has no event exchange; the message says what to do."""
+
+
+class SnapshotError(Exception):
+    """The management API did not give the bindings; the message says why."""
+
+
+class Demand:
+    """The set of bindings, and whoever listens told of each key that is wanted first or no longer.
+
+    Keeps bindings and not counts, so that a hint that comes twice or late does no harm.
+    """
+
+    def __init__(self, *, wanted: Callable[[str], None], unwanted: Callable[[str], None]) -> None:
+        self._bindings: dict[str, set[Binding]] = {}
+        self._wanted = wanted
+        self._unwanted = unwanted
+
+    def apply(self, change: Change) -> None:
+        """Note one change; one that is known already changes nothing."""
+        binding = change.binding
+        holders = self._bindings.get(binding.key)
+        if change.created:
+            if holders is None:
+                self._bindings[binding.key] = {binding}
+                self._wanted(binding.key)
+            else:
+                holders.add(binding)
+        elif holders is not None:
+            holders.discard(binding)
+            if not holders:
+                del self._bindings[binding.key]
+                self._unwanted(binding.key)
+
+    def replace(self, bindings: Iterable[Binding]) -> int:
+        """Become exactly `bindings`; returns on how many the two differed."""
+        target = set(bindings)
+        current = self.bindings()
+        for binding in target - current:
+            self.apply(Change(True, binding))
+        for binding in current - target:
+            self.apply(Change(False, binding))
+        return len(target ^ current)
+
+    def bindings(self) -> set[Binding]:
+        """All bindings, as a new set."""
+        return {binding for holders in self._bindings.values() for binding in holders}
+
+    def __len__(self) -> int:
+        """How many keys are wanted."""
+        return len(self._bindings)
+
+
+class Follower:
+    """Keeps one `Demand` true over one broker connection. Made by `follow`."""
+
+    def __init__(self, demand: Demand, management_url: str, vhost: str) -> None:
+        self._demand = demand
+        self._vhost = vhost
+        base = yarl.URL(management_url)
+        self._auth = aiohttp.BasicAuth(base.user or "guest", base.password or "guest")
+        path = f"/api/exchanges/{quote(vhost, safe='')}/{TWEETS_EXCHANGE}/bindings/source"
+        self._url = yarl.URL(
+            f"{base.with_user(None)!s}".rstrip("/") + path + "?columns=destination,destination_type,routing_key",
+            encoded=True,
+        )
+        self._meanwhile: list[Change] | None = None
+        self._probes: set[str] = set()
+
+    async def snapshot(self) -> int:
+        """Take the snapshot and make the demand true; returns the drift. Raises `SnapshotError`."""
+        self._meanwhile = []
+        began = asyncio.get_running_loop().time()
+        try:
+            truth = await self._fetch()
+            for change in self._meanwhile:
+                if change.created:
+                    truth.add(change.binding)
+                else:
+                    truth.discard(change.binding)
+            return self._demand.replace(truth)
+        finally:
+            self._meanwhile = None
+            metrics.DEMAND_SNAPSHOT_SECONDS.set(asyncio.get_running_loop().time() - began)
+
+    async def snapshot_until_it_works(self) -> None:
+        """Take the snapshot, trying again while the management API does not give it."""
+        while True:
+            try:
+                await self.snapshot()
+                return
+            except SnapshotError as error:
+                log.warning("no snapshot of bindings, trying again", reason=str(error), pause_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+    async def refresh(self) -> None:
+        """Take a snapshot now and then, for ever; what it corrects is counted as drift."""
+        loop = asyncio.get_running_loop()
+        pause = SNAPSHOT_INTERVAL_S
+        while True:
+            await asyncio.sleep(pause)
+            began = loop.time()
+            try:
+                drift = await self.snapshot()
+            except SnapshotError as error:
+                log.warning("no snapshot of bindings, going on with what is known", reason=str(error))
+                continue
+            if drift:
+                metrics.DEMAND_DRIFT.inc(drift)
+                log.warning("bindings had drifted", bindings=drift)
+            pause = max(SNAPSHOT_INTERVAL_S, (loop.time() - began) * SNAPSHOT_SHARE)
+
+    async def on_event(self, message: Message) -> None:
+        """One message of the event exchange."""
+        headers = message.headers
+        if headers.get("vhost") != self._vhost:
+            return
+        key = str(headers.get("routing_key"))
+        created = message.routing_key == "binding.created"
+        if headers.get("source_name") == EVENT_EXCHANGE and created:
+            self._probes.add(key)
+        if headers.get("source_name") != TWEETS_EXCHANGE:
+            return
+        binding = Binding(str(headers.get("destination_kind")), str(headers.get("destination_name")), key)
+        change = Change(created, binding)
+        if self._meanwhile is not None:
+            self._meanwhile.append(change)
+        self._demand.apply(change)
+
+    async def wait_for_events(self, queue: Queue) -> None:
+        """Wait until the broker really sends events: for a moment after the first binding it does not.
+
+        Binds `queue` once more, with keys that match nothing, until one of these bindings is told.
+        """
+        prefix = f"roost.probe.{uuid.uuid4().hex}"
+        for attempt in range(PROBE_ATTEMPTS):
+            key = f"{prefix}.{attempt}"
+            await queue.bind(EVENT_EXCHANGE, key)
+            for _ in range(10):
+                if any(probe.startswith(prefix) for probe in self._probes):
+                    break
+                await asyncio.sleep(PROBE_PATIENCE_S / 10)
+            await queue.unbind(EVENT_EXCHANGE, key)
+            if any(probe.startswith(prefix) for probe in self._probes):
+                self._probes.clear()
+                return
+        raise EventsMissingError(
+            "the broker tells nothing of its bindings: is event_exchange.vhost in rabbitmq.conf the vhost of Roost?"
+        )
+
+    async def _fetch(self) -> set[Binding]:
+        try:
+            timeout = aiohttp.ClientTimeout(total=SNAPSHOT_TIMEOUT_S)
+            async with (
+                aiohttp.ClientSession(auth=self._auth, timeout=timeout) as session,
+                session.get(self._url) as response,
+            ):
+                body = await response.read()
+                if response.status != 200:
+                    raise SnapshotError(f"the management API answered {response.status} for {self._url.path}")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise SnapshotError(f"the management API can't be reached: {error or type(error).__name__}") from error
+        return await asyncio.to_thread(_parse, body)
+
+
+def _parse(body: bytes) -> set[Binding]:
+    try:
+        rows: list[dict[str, Any]] = orjson.loads(body)
+        return {Binding(row["destination_type"], row["destination"], row["routing_key"]) for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"the management API answered something else: {error!r}") from None
+
+
+@contextlib.asynccontextmanager
+async def follow(
+    demand: Demand, connection: Connection, *, management_url: str, vhost: str
+) -> AsyncIterator[Follower]:
+    """Keep `demand` up to date by events while the context is open; the caller takes the snapshots.
+
+    Raises `EventsMissingError` where the plugin is not there, `BrokerLostError` where the connection is lost.
+    """
+    follower = Follower(demand, management_url, vhost)
+    channel = await connection.channel()
+    queue = await channel.declare_exclusive_queue(f"router.events.{uuid.uuid4().hex}")
+    try:
+        for key in ("binding.created", "binding.deleted"):
+            await queue.bind(EVENT_EXCHANGE, key)
+    except NotFoundError:
+        raise EventsMissingError(
+            "the broker has no exchange amq.rabbitmq.event: "
+            "enable its plugin with `rabbitmq-plugins enable rabbitmq_event_exchange`"
+        ) from None
+    await queue.consume(follower.on_event, ack=False)
+    await follower.wait_for_events(queue)
+    yield follower
+
+
+def vhost_of(amqp_url: str) -> str:
+    """The virtual host that an AMQP URL names: `/` where it names none."""
+    return yarl.URL(amqp_url).path.removeprefix("/") or "/"

@@ -1,0 +1,18 @@
+"""`from.<screen_name>`: tweets by one author."""
+
+from collections.abc import Iterable
+
+from shared.labels.facets import Facets
+from shared.labels.family import EnumerableFamily
+
+
+class Author(EnumerableFamily):
+    """An author's handle, written with or without its `@`."""
+
+    name = "from"
+
+    def canonical(self, value: str) -> str:  # noqa: D102
+        return super().canonical(value.strip().removeprefix("@"))
+
+    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
+        return (facets.screen_name,) if facets.screen_name else ()

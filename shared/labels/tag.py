@@ -1,0 +1,18 @@
+"""`tag.<hashtag>`: tweets with the hashtag."""
+
+from collections.abc import Iterable
+
+from shared.labels.facets import Facets
+from shared.labels.family import EnumerableFamily
+
+
+class Tag(EnumerableFamily):
+    """A hashtag, written with or without its `#`."""
+
+    name = "tag"
+
+    def canonical(self, value: str) -> str:  # noqa: D102
+        return super().canonical(value.strip().removeprefix("#"))
+
+    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
+        return facets.hashtags

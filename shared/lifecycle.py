@@ -1,0 +1,70 @@
+"""From the command line to a running service and back: signals, the event loop, the private port, a deadline."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import Protocol
+
+import structlog
+import uvloop
+
+from shared import logging, ops
+from shared.health import Health
+from shared.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+STOP_DEADLINE_S = 9.0
+"""From SIGTERM to the end, whatever hangs; container engines kill after 10 s."""
+
+
+class StartError(Exception):
+    """The service can't start or go on until somebody changes something; the message says what."""
+
+
+class Service(Protocol):
+    """A service: it runs until it is told to stop, and knows how it is."""
+
+    health: Health
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Do the work; once `stopping` is set, finish what is under way and return."""
+        ...
+
+
+def run(service: Service, settings: ServiceSettings, *, name: str) -> None:
+    """Run `service` until SIGTERM or SIGINT and end the process: 0 after a clean stop, 1 with one line if not."""
+    logging.configure(level=settings.log_level, json=settings.log_format == "json", service=name)
+    try:
+        uvloop.run(_run(service, settings))
+    except (StartError, OSError) as error:
+        log.error("can't run", reason=str(error))
+        sys.exit(1)
+
+
+async def _run(service: Service, settings: ServiceSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not stopping.is_set():
+            log.info("stopping")
+            service.health.draining = True
+            stopping.set()
+            loop.call_later(STOP_DEADLINE_S, _give_up)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with ops.serve(service.health, host=settings.ops_host, port=settings.ops_port) as port:
+        log.info("starting", ops_port=port)
+        await service.run(stopping)
+    log.info("stopped")
+
+
+def _give_up() -> None:
+    log.error("did not stop in time", deadline_s=STOP_DEADLINE_S)
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    os._exit(1)

@@ -1,0 +1,58 @@
+"""Every metric of Roost's services, with its meaning. They are read at `/metrics` of the private port."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# ingest
+SOURCE_EVENTS = Counter("roost_source_events", "Events read from the source.", ["source"])
+SOURCE_UNREADABLE = Counter(
+    "roost_source_unreadable",
+    "What the source sent and could not be read; it is skipped.",
+    ["source", "reason"],
+)
+INGEST_PUBLISHED = Counter("roost_ingest_published", "Events that the broker has confirmed.")
+INGEST_REFUSED = Counter(
+    "roost_ingest_refused_batches",
+    "Batches that the broker refused (its queue is full); they are tried again.",
+)
+INGEST_DROPPED = Counter(
+    "roost_ingest_dropped", "Events dropped because the broker did not take them and the source can't wait."
+)
+INGEST_BUFFERED = Gauge("roost_ingest_buffered", "Events read from the source and not yet confirmed.")
+
+# router
+ROUTER_RECEIVED = Counter("roost_router_received", "Events taken from router.raw and classified.")
+ROUTER_PUBLISHED = Counter("roost_router_published", "Events published to the exchange tweets.")
+ROUTER_MESSAGES = Counter("roost_router_messages", "Messages published to the exchange tweets.")
+ROUTER_UNMATCHED = Counter("roost_router_unmatched", "Events that nobody asks for at present.")
+ROUTER_DEAD = Counter("roost_router_dead_lettered", "What could not be read, sent to dead-letters.", ["reason"])
+ROUTER_KEYS = Gauge("roost_router_wanted_keys", "Routing keys that somebody has bound.")
+ROUTER_REFUSED_KEYS = Counter(
+    "roost_router_refused_keys", "Bindings that ask for nothing Roost has, or for more terms than allowed."
+)
+ROUTER_CLASSIFY_SECONDS = Histogram(
+    "roost_router_classify_seconds",
+    "Time to classify one raw batch.",
+    buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
+)
+DEMAND_DRIFT = Counter(
+    "roost_demand_drift", "Bindings on which a new snapshot and what was known before it differed."
+)
+DEMAND_SNAPSHOT_SECONDS = Gauge("roost_demand_snapshot_seconds", "How long the last snapshot of bindings took.")
+
+# gateway
+GATEWAY_SOCKETS = Gauge("roost_gateway_sockets", "Browsers and other clients connected.")
+GATEWAY_ROOMS = Gauge("roost_gateway_rooms", "Rooms with at least one member.")
+GATEWAY_BINDINGS = Gauge("roost_gateway_bindings", "Labels that the gateway's queue is bound to.")
+GATEWAY_RECEIVED = Counter("roost_gateway_received", "Events received from the broker.")
+GATEWAY_UNREADABLE = Counter("roost_gateway_unreadable", "Messages from the broker that could not be read.")
+GATEWAY_DELIVERIES = Counter(
+    "roost_gateway_deliveries", "Events sent to one room: a tweet for two rooms counts twice.", ["event"]
+)
+GATEWAY_STALE = Counter(
+    "roost_gateway_stale", "Copies and old versions that were not shown again, counted per event."
+)
+GATEWAY_REFUSED = Counter("roost_gateway_refused", "Requests of clients that were refused.", ["code"])
+
+# every service
+BROKER_CONNECTIONS = Gauge("roost_broker_connections", "Connections to the broker that the service has open.")
+BROKER_RECONNECTS = Counter("roost_broker_reconnects", "How often the broker was lost or could not be reached.")

@@ -1,0 +1,42 @@
+"""The private port of each service: `/metrics`, `/healthz`, `/readyz`."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.health import Health
+
+
+@contextlib.asynccontextmanager
+async def serve(health: Health, *, host: str, port: int) -> AsyncIterator[int]:
+    """Serve the private port; yields the port in use. Raises `OSError` where it is taken."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"alive": health.alive}, status=200 if health.alive else 503)
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.json_response({"ready": health.ready, **health.state()}, status=200 if health.ready else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    async with listening(app, host=host, port=port) as bound:
+        yield bound
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, *, host: str, port: int) -> AsyncIterator[int]:
+    """Serve `app` over HTTP while the context is open; yields the port in use, which a `port` of 0 leaves open."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

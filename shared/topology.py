@@ -1,0 +1,16 @@
+"""Names of what services share on the broker. `deploy/rabbitmq/definitions.json` declares what is durable."""
+
+RAW_EXCHANGE = "tweets.raw"
+"""Fanout: batches from ingest (`shared.raw`)."""
+
+ROUTER_QUEUE = "router.raw"
+"""The queue on `RAW_EXCHANGE` for which routers compete."""
+
+TWEETS_EXCHANGE = "tweets"
+"""Topic: classified tweets for everybody (`shared.feed`)."""
+
+DEAD_EXCHANGE = "dead"
+"""Fanout: messages that could not be read, with the header `reason`; they wait in the queue `dead-letters`."""
+
+EVENT_EXCHANGE = "amq.rabbitmq.event"
+"""Topic, of the plugin rabbitmq_event_exchange: tells bindings that come and go."""
