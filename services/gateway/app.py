@@ -1,0 +1,97 @@
+"""The gateway's parts put together, and the order in which they start and stop."""
+
+import asyncio
+import uuid
+
+import structlog
+from aiohttp import web
+
+from services.gateway import pages
+from services.gateway.bindings import CHANNELS, Bindings
+from services.gateway.closing import close_transports
+from services.gateway.fanout import Fanout
+from services.gateway.rooms import Rooms
+from services.gateway.server import Clients, make_server
+from services.gateway.settings import GatewaySettings
+from services.gateway.versions import Versions
+from shared import metrics
+from shared.broker import Message, connect, keep_session
+from shared.events import Action
+from shared.health import Health
+from shared.labels import Label
+from shared.ops import listening
+from shared.tasks import first_of, together
+
+log = structlog.get_logger()
+
+PREFETCH = 200
+"""Messages taken from the queue ahead of their delivery."""
+
+PINNED = (Label.of("action", Action.UPDATE), Label.of("action", Action.DESTROY))
+"""Changes are wanted whatever they match: they may concern tweets that were shown."""
+
+
+class GatewayApp:
+    """One gateway. It knows nothing of other gateways."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.health = Health("http", "broker", "bindings")
+        self.port = settings.port
+        """The public port, once it listens."""
+        self._settings = settings
+        self._rooms = Rooms()
+        self._server = make_server()
+        self._fanout = Fanout(self._server, self._rooms, Versions(settings.remembered_tweets))
+        self._bindings = Bindings(PINNED, unbind_after_s=settings.unbind_after_s, released=self._close_room)
+        self._clients = Clients(self._server, self._rooms, self._bindings, self._fanout, max_rooms=settings.max_rooms)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""
+        app = web.Application()
+        self._server.attach(app)
+        pages.add_routes(app, self._rooms)
+        closed = asyncio.Event()
+
+        async def serve() -> None:
+            async with listening(app, host=self._settings.host, port=self._settings.port) as self.port:
+                self.health.set("http", True)
+                log.info("serving", port=self.port)
+                await stopping.wait()
+                await asyncio.sleep(self._settings.drain_s)
+                await close_transports(self._server)
+                closed.set()
+
+        await together(serve(), keep_session(lambda: self._session(closed), closed))
+
+    async def _session(self, closed: asyncio.Event) -> None:
+        arrived: asyncio.Queue[Message] = asyncio.Queue()
+        async with connect(self._settings.amqp_url, name="gateway") as connection:
+            channel = await connection.channel(prefetch=PREFETCH)
+            name = f"gateway.{uuid.uuid4().hex}"
+            queue = await channel.declare_exclusive_queue(name)
+            binding = [await (await connection.channel()).queue(name) for _ in range(CHANNELS)]
+            await queue.consume(arrived.put)
+            self.health.set("broker", True)
+
+            async def deliver() -> None:
+                while True:
+                    message = await arrived.get()
+                    await self._fanout.deliver(message)
+                    await message.ack()
+
+            async def bound() -> None:
+                self.health.set("bindings", True)
+                log.info("bound", queue=name, labels=len(self._bindings))
+                await self._clients.tell_status(live=True)
+
+            try:
+                await first_of(closed.wait(), connection.lost(), deliver(), self._bindings.keep(binding, bound))
+            finally:
+                self.health.set("broker", False)
+                self.health.set("bindings", False)
+                if not closed.is_set():
+                    await self._clients.tell_status(live=False)
+
+    def _close_room(self, label: Label) -> None:
+        self._rooms.close(label)
+        metrics.GATEWAY_ROOMS.set(len(self._rooms))

@@ -1,0 +1,52 @@
+"""The HTTP side: the page at every room's URL, its files, and the list of rooms."""
+
+from pathlib import Path
+
+from aiohttp import web
+
+from services.gateway.rooms import Rooms
+
+WEB = Path(__file__).parent / "web"
+
+SECURITY_HEADERS = {
+    # Nothing that a tweet contains can run, and nothing inline does.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' https: data:; connect-src 'self' ws: wss:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def add_routes(app: web.Application, rooms: Rooms) -> None:
+    """Serve everything that is not Socket.IO. What no other route takes is the URL of a room."""
+
+    async def page(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def favicon(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(WEB / "favicon.svg", headers={"Cache-Control": "max-age=86400"})
+
+    async def robots(_: web.Request) -> web.Response:
+        return web.Response(text="User-agent: *\nDisallow: /\n")
+
+    async def list_rooms(_: web.Request) -> web.Response:
+        rows = [
+            {"room": room.name, "label": room.label.key, "url": room.label.url, "members": len(room.members)}
+            for room in rooms.all()
+        ]
+        return web.json_response({"rooms": sorted(rows, key=lambda row: (-int(row["members"]), row["room"]))})
+
+    async def nothing(_: web.Request) -> web.Response:
+        raise web.HTTPNotFound(text="there is nothing here\n")
+
+    async def secure(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(SECURITY_HEADERS)
+
+    app.on_response_prepare.append(secure)
+    app.router.add_static("/_/static", WEB)
+    app.router.add_get("/_/api/rooms", list_rooms)
+    app.router.add_get("/_/{rest:.*}", nothing)
+    app.router.add_get("/favicon.ico", favicon)
+    app.router.add_get("/robots.txt", robots)
+    app.router.add_get("/{room:.*}", page)

@@ -1,0 +1,38 @@
+"""What a gateway can be told."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Settings of one gateway, from `ROOST_GATEWAY_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="ROOST_GATEWAY_", extra="ignore")
+
+    amqp_url: str = Field(
+        default="amqp://gateway:gateway@localhost:5672/",
+        description="The broker: amqp://user:password@host:port/vhost.",
+    )
+    ops_port: int = Field(default=9103, ge=0, le=65535, description="The private port; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address of the public port: pages and Socket.IO.")
+    port: int = Field(default=8080, ge=0, le=65535, description="The public port; 0 takes a free one.")
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=5,
+        description="Seconds between failing /healthz and closing connections when stopping: "
+        "a little more than the load balancer needs to notice.",
+    )
+    unbind_after_s: float = Field(
+        default=30.0, ge=0, description="Seconds for which a room stays bound after its last member has left."
+    )
+    max_rooms: int = Field(
+        default=10_000, ge=1, description="Rooms with members at most; a subscription beyond it is refused."
+    )
+    remembered_tweets: int = Field(
+        default=50_000,
+        ge=100,
+        description="Tweets whose versions are remembered, so that edits and deletions find the rooms they are in.",
+    )

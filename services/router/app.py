@@ -1,0 +1,88 @@
+"""The router's parts put together: demand on one side, raw batches on the other."""
+
+import asyncio
+import uuid
+
+import structlog
+
+from services.router.matcher import Matcher, TooManyTermsError
+from services.router.settings import RouterSettings
+from services.router.worker import Worker
+from shared import metrics
+from shared.broker import connect, keep_session
+from shared.demand import Demand, EventsMissingError, follow, vhost_of
+from shared.health import Health
+from shared.labels import LabelError
+from shared.lifecycle import StartError
+from shared.tasks import first_of
+from shared.topology import ROUTER_QUEUE
+
+log = structlog.get_logger()
+
+DRAIN_S = 3.0
+"""How long a router that stops waits for the batches under way; what is not done by then another router gets."""
+
+
+class RouterApp:
+    """One router. It keeps no state but what it knows of the demand."""
+
+    def __init__(self, settings: RouterSettings) -> None:
+        self.health = Health("broker", "demand")
+        self._settings = settings
+        self._matcher = Matcher(max_terms=settings.max_terms)
+        self._demand = Demand(wanted=self._wanted, unwanted=self._unwanted)
+        self._knows_demand = False
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Route until `stopping`. Raises `StartError` where the broker lacks the event exchange."""
+        await keep_session(lambda: self._session(stopping), stopping)
+
+    async def _session(self, stopping: asyncio.Event) -> None:
+        url = self._settings.amqp_url
+        async with (
+            connect(url, name="router consuming") as consuming,
+            connect(url, name="router publishing") as publishing,
+        ):
+            try:
+                self.health.set("broker", True)
+                async with follow(
+                    self._demand,
+                    consuming,
+                    queue_name=f"router.events.{uuid.uuid4().hex}",
+                    management_url=self._settings.management_url,
+                    vhost=vhost_of(url),
+                ) as follower:
+                    channel = await consuming.channel(prefetch=self._settings.prefetch)
+                    queue = await channel.queue(ROUTER_QUEUE)
+                    worker = Worker(self._matcher, await publishing.channel(confirms=True))
+
+                    async def route() -> None:
+                        await follower.first_snapshot(required=not self._knows_demand)
+                        self._knows_demand = True
+                        self.health.set("demand", True)
+                        await queue.consume(worker.handle)
+                        log.info("routing", keys=len(self._demand), terms=self._matcher.terms)
+                        await follower.refresh()
+
+                    await first_of(stopping.wait(), consuming.lost(), publishing.lost(), route())
+                    await queue.stop_consuming()
+                    await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
+            except EventsMissingError as error:
+                raise StartError(str(error)) from None
+            finally:
+                self.health.set("broker", False)
+
+    def _wanted(self, key: str) -> None:
+        metrics.ROUTER_KEYS.set(len(self._demand))
+        try:
+            self._matcher.want(key)
+        except LabelError as error:
+            metrics.ROUTER_REFUSED_KEYS.inc()
+            log.warning("a binding that nothing is published under", key=key, reason=str(error))
+        except TooManyTermsError as error:
+            metrics.ROUTER_REFUSED_KEYS.inc()
+            log.warning("a binding has to wait", key=key, reason=str(error))
+
+    def _unwanted(self, key: str) -> None:
+        metrics.ROUTER_KEYS.set(len(self._demand))
+        self._matcher.unwant(key)

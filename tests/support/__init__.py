@@ -1,0 +1,1 @@
+"""What the tests need of the outside: a broker, running services, clients."""
