@@ -59,7 +59,7 @@ class Queue:
 
     def __init__(self, queue: AbstractQueue) -> None:
         self._queue = queue
-        self.name: str = queue.name
+        self._consumer_tag: str | None = None
 
     async def bind(self, exchange: str, key: str) -> None:
         """Bind the queue; returns when the broker has done it."""
@@ -85,7 +85,14 @@ class Queue:
             await on_message(Message(incoming.body, incoming.routing_key or "", incoming.headers, ack))
 
         with _as_lost():
-            await self._queue.consume(deliver, no_ack=not ack)
+            self._consumer_tag = await self._queue.consume(deliver, no_ack=not ack)
+
+    async def stop_consuming(self) -> None:
+        """Get no more messages; what was delivered already can still be acknowledged."""
+        if self._consumer_tag is not None:
+            with _as_lost():
+                await self._queue.cancel(self._consumer_tag)
+            self._consumer_tag = None
 
 
 class Channel:
@@ -199,19 +206,6 @@ async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             delay = min(LONGEST_DELAY_S, delay * 2)
-
-
-async def first_of(*waits: Awaitable[object]) -> None:
-    """Wait until one of `waits` ends; raise what it raised; cancel the others."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ class Follower:
         self._demand = demand
         self._vhost = vhost
         base = yarl.URL(management_url)
-        self._auth = aiohttp.BasicAuth(base.user or "guest", base.password or "guest")
+        self._headers = {"Authorization": aiohttp.encode_basic_auth(base.user or "guest", base.password or "guest")}
         path = f"/api/exchanges/{quote(vhost, safe='')}/{TWEETS_EXCHANGE}/bindings/source"
         self._url = yarl.URL(
             f"{base.with_user(None)!s}".rstrip("/") + path + "?columns=destination,destination_type,routing_key",
@@ -136,15 +136,20 @@ class Follower:
             self._meanwhile = None
             metrics.DEMAND_SNAPSHOT_SECONDS.set(asyncio.get_running_loop().time() - began)
 
-    async def snapshot_until_it_works(self) -> None:
-        """Take the snapshot, trying again while the management API does not give it."""
+    async def first_snapshot(self, *, required: bool) -> None:
+        """Take the snapshot on a new connection. Where it is `required`, try until it works.
+
+        One that is not required may fail: what is known from before is used on, until `refresh` gets one.
+        """
         while True:
             try:
                 await self.snapshot()
                 return
             except SnapshotError as error:
-                log.warning("no snapshot of bindings, trying again", reason=str(error), pause_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
+                log.warning("no snapshot of bindings", reason=str(error), trying_again=required)
+                if not required:
+                    return
+            await asyncio.sleep(RETRY_S)
 
     async def refresh(self) -> None:
         """Take a snapshot now and then, for ever; what it corrects is counted as drift."""
@@ -205,7 +210,7 @@ class Follower:
         try:
             timeout = aiohttp.ClientTimeout(total=SNAPSHOT_TIMEOUT_S)
             async with (
-                aiohttp.ClientSession(auth=self._auth, timeout=timeout) as session,
+                aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
                 session.get(self._url) as response,
             ):
                 body = await response.read()
@@ -226,7 +231,7 @@ def _parse(body: bytes) -> set[Binding]:
 
 @contextlib.asynccontextmanager
 async def follow(
-    demand: Demand, connection: Connection, *, management_url: str, vhost: str
+    demand: Demand, connection: Connection, *, queue_name: str, management_url: str, vhost: str
 ) -> AsyncIterator[Follower]:
     """Keep `demand` up to date by events while the context is open; the caller takes the snapshots.
 
@@ -234,7 +239,7 @@ async def follow(
     """
     follower = Follower(demand, management_url, vhost)
     channel = await connection.channel()
-    queue = await channel.declare_exclusive_queue(f"router.events.{uuid.uuid4().hex}")
+    queue = await channel.declare_exclusive_queue(queue_name)
     try:
         for key in ("binding.created", "binding.deleted"):
             await queue.bind(EVENT_EXCHANGE, key)

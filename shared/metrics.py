@@ -24,7 +24,10 @@ ROUTER_RECEIVED = Counter("roost_router_received", "Events taken from router.raw
 ROUTER_PUBLISHED = Counter("roost_router_published", "Events published to the exchange tweets.")
 ROUTER_MESSAGES = Counter("roost_router_messages", "Messages published to the exchange tweets.")
 ROUTER_UNMATCHED = Counter("roost_router_unmatched", "Events that nobody asks for at present.")
-ROUTER_DEAD = Counter("roost_router_dead_lettered", "What could not be read, sent to dead-letters.", ["reason"])
+ROUTER_DEAD = Counter("roost_router_dead_lettered", "What could not be read, sent to dead-letters.")
+ROUTER_REFUSED = Counter(
+    "roost_router_refused_messages", "Messages that the full queue of some consumer refused; all others have them."
+)
 ROUTER_KEYS = Gauge("roost_router_wanted_keys", "Routing keys that somebody has bound.")
 ROUTER_REFUSED_KEYS = Counter(
     "roost_router_refused_keys", "Bindings that ask for nothing Roost has, or for more terms than allowed."

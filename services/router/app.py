@@ -60,6 +60,7 @@ class RouterApp:
                         await follower.first_snapshot(required=not self._knows_demand)
                         self._knows_demand = True
                         self.health.set("demand", True)
+                        metrics.ROUTER_KEYS.set(len(self._demand))
                         await queue.consume(worker.handle)
                         log.info("routing", keys=len(self._demand), terms=self._matcher.terms)
                         await follower.refresh()

@@ -50,11 +50,6 @@ class Broker:
         rows = self.get("/api/exchanges/%2F/tweets/bindings/source")
         return {(row["destination"], row["routing_key"]) for row in rows or ()}
 
-    def depth(self, queue: str) -> int:
-        """Messages that are ready in a queue, asked over AMQP by the management API."""
-        row = self.get(f"/api/queues/%2F/{queue}") or {}
-        return int(row.get("messages_ready", -1))
-
     def version(self) -> str:
         """The broker's version."""
         return str((self.get("/api/overview") or {}).get("rabbitmq_version"))

@@ -11,14 +11,15 @@ T = TypeVar("T")
 PATIENCE_S = 15.0
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: float = PATIENCE_S, what: str = "") -> T:
-    """Wait until `condition()` is true and return its value; fail with `what` after `within_s`."""
+async def eventually(
+    condition: Callable[[], object] | Callable[[], Awaitable[object]], *, within_s: float = PATIENCE_S, what: str = ""
+) -> None:
+    """Wait until `condition()` is true; fail with `what` after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
         outcome = condition()
-        value: T = await outcome if inspect.isawaitable(outcome) else outcome
-        if value:
-            return value
+        if await outcome if inspect.isawaitable(outcome) else outcome:
+            return
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what or inspect.getsource(condition).strip()}")
         await asyncio.sleep(0.02)

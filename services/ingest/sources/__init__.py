@@ -22,3 +22,7 @@ class Source(Protocol):
         What can't be read is logged, counted (`shared.metrics.SOURCE_UNREADABLE`) and skipped.
         """
         ...
+
+
+class SourceError(ValueError):
+    """A source can't be opened; the message names the setting and says why."""

@@ -1,0 +1,149 @@
+"""The router on a real broker: who binds a label gets its tweets, whatever program they use."""
+
+import msgpack
+import pytest
+
+from services.router.app import RouterApp
+from services.router.settings import RouterSettings
+from shared import raw
+from shared.lifecycle import StartError
+from tests.support.broker import Broker
+from tests.support.exchange import consumer, publish, publish_body
+from tests.support.management import Vhost, dead_letters, depth
+from tests.support.services import metric, router, running
+from tests.support.tweets import deleted, edited, tweet
+from tests.support.waiting import eventually
+
+
+async def test_a_binding_makes_the_router_look_for_its_term_for_as_long_as_it_stands(
+    broker: Broker,
+) -> None:
+    async with router(broker):
+        nobody = metric("roost_router_wanted_keys")
+        async with consumer(broker, ["term.whatever"]) as taken:
+            await eventually(lambda: metric("roost_router_wanted_keys") == nobody + 1)
+            await publish(broker, tweet("Whatever you say"), tweet("something else"), tweet("so, WHATEVER"))
+            await eventually(lambda: len(taken.texts()) == 2)
+        await eventually(lambda: metric("roost_router_wanted_keys") == nobody)
+        unmatched = metric("roost_router_unmatched_total")
+        await publish(broker, tweet("whatever, nobody listens"))
+        await eventually(lambda: metric("roost_router_unmatched_total") == unmatched + 1)
+    assert taken.texts() == ["Whatever you say", "so, WHATEVER"]
+
+
+async def test_bindings_from_before_the_router_started_count(broker: Broker) -> None:
+    async with consumer(broker, ["term.early"]) as taken, router(broker):
+        await publish(broker, tweet("the early bird"))
+        await eventually(lambda: taken.texts() == ["the early bird"])
+
+
+async def test_every_spelling_of_a_key_gets_its_tweets_under_that_spelling(broker: Broker) -> None:
+    keys = ["term.NFL", "term.nfl", "term.n%66l", "tag.NFL"]
+    async with router(broker):
+        seen = metric("roost_router_wanted_keys")
+        async with consumer(broker, keys[:1]) as loud, consumer(broker, keys[1:]) as quiet:
+            await eventually(lambda: metric("roost_router_wanted_keys") >= seen + 4)
+            await publish(broker, tweet("#NFL tonight", hashtags=("NFL",)))
+            await eventually(lambda: loud.messages and quiet.messages)
+    assert set(loud.messages[0].labels) == set(quiet.messages[0].labels) == set(keys)
+    assert len(loud.messages) == len(quiet.messages) == 1
+
+
+async def test_a_tweet_of_many_labels_comes_once_and_equal_label_sets_share_a_message(broker: Broker) -> None:
+    async with router(broker), consumer(broker, ["all", "has_url", "term.bird", "lang.en"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 4)
+        birds = [tweet(f"bird {n}", urls=("https://example.org",)) for n in range(3)]
+        await publish(broker, *birds, tweet("plain"))
+        await eventually(lambda: len(taken.texts()) == 4)
+    by_size = sorted(taken.messages, key=lambda message: len(message.documents))
+    assert [len(message.documents) for message in by_size] == [1, 3]
+    assert set(by_size[1].labels) == {"all", "has_url", "term.bird", "lang.en"}
+    assert set(by_size[0].labels) == {"all", "lang.en"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("lang.*", ["deutsch", "english"]),
+        ("#", ["deutsch", "english", "None"]),
+        ("term.*", []),
+        ("tag.#", ["deutsch"]),
+    ],
+)
+async def test_patterns_ask_for_whole_families(broker: Broker, pattern: str, expected: list[str]) -> None:
+    async with router(broker):
+        before = metric("roost_router_wanted_keys")
+        async with consumer(broker, [pattern, "term.sentinel"]) as taken:
+            await eventually(lambda: metric("roost_router_wanted_keys") == before + 2)
+            first = tweet("deutsch", lang="de", hashtags=("Vogel",))
+            await publish(broker, first, tweet("english"), deleted(first))
+            await publish(broker, tweet("sentinel", lang=""))
+            await eventually(lambda: "sentinel" in taken.texts())
+    assert sorted(set(taken.texts()) - {"sentinel"}) == sorted(expected)
+
+
+async def test_what_can_not_be_read_is_a_dead_letter_with_its_reason_and_the_rest_goes_on(broker: Broker) -> None:
+    good = raw.pack_entry(tweet("still here"), 1)
+    broken = msgpack.packb([b"document", "create", 7])
+    async with router(broker), consumer(broker, ["all"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
+        await publish_body(broker, b"\xc1 not MessagePack")
+        await publish_body(broker, raw.join([good, broken]))
+        await eventually(lambda: taken.texts() == ["still here"])
+        letters = []
+
+        async def both() -> bool:
+            letters.extend(await dead_letters(broker))
+            return len(letters) == 2
+
+        await eventually(both)
+    reasons = sorted(reason for _, reason in letters)
+    assert reasons[0] == "an entry is not an array of eight"
+    assert reasons[1].startswith("not MessagePack")
+    assert {body for body, _ in letters} == {broken, b"\xc1 not MessagePack"}
+
+
+async def test_changes_go_to_those_who_bind_changes(broker: Broker) -> None:
+    async with router(broker), consumer(broker, ["action.update", "action.destroy"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 2)
+        original = tweet("before")
+        await publish(broker, original, edited(original, "after"), deleted(original))
+        await eventually(lambda: len(taken.messages) == 2)
+    actions = [message.documents[0]["action"] for message in taken.messages]
+    assert sorted(actions) == ["destroy", "update"]
+    assert "text" not in next(m.documents[0] for m in taken.messages if m.documents[0]["action"] == "destroy")
+
+
+async def test_two_routers_share_the_work_and_lose_nothing(broker: Broker) -> None:
+    async with router(broker), router(broker), consumer(broker, ["term.shared"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
+        texts = [f"shared {n}" for n in range(100)]
+        for text in texts:
+            await publish(broker, tweet(text))
+        await eventually(lambda: len(taken.texts()) >= 100)
+    assert sorted(taken.texts()) == sorted(texts)
+
+
+async def test_without_the_event_exchange_the_router_says_what_to_enable(broker: Broker) -> None:
+    async with Vhost(broker, "without-events") as vhost:
+        settings = RouterSettings(amqp_url=vhost.amqp_url, management_url=broker.management_url())
+        with pytest.raises(StartError, match="rabbitmq-plugins enable rabbitmq_event_exchange"):
+            async with running(app := RouterApp(settings)):
+                await eventually(lambda: app.health.ready, within_s=2)
+
+
+async def test_without_a_snapshot_the_router_is_not_ready_and_takes_nothing(broker: Broker) -> None:
+    settings = RouterSettings(amqp_url=broker.amqp_url("router"), management_url="http://127.0.0.1:9")
+    app = RouterApp(settings)
+    async with running(app):
+        await eventually(lambda: app.health.state()["broker"])
+        await publish(broker, tweet("kept"))
+        await eventually(lambda: is_depth(broker, 1))
+        assert not app.health.ready
+    assert await is_depth(broker, 1)
+    async with router(broker):
+        await eventually(lambda: is_depth(broker, 0))
+
+
+async def is_depth(broker: Broker, messages: int) -> bool:
+    return await depth(broker, "router.raw") == messages

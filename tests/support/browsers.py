@@ -1,0 +1,80 @@
+"""Socket.IO clients that remember what they were sent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import socketio
+
+from shared.events import Document
+
+
+class Client:
+    """A Socket.IO client of one gateway."""
+
+    def __init__(self, client: socketio.AsyncClient) -> None:
+        self._client = client
+        self.events: list[tuple[str, Document, str]] = []
+        """(event, payload, room) in the order of arrival."""
+        self.status: list[bool] = []
+        for event in ("newTweet", "updateTweet", "destroyTweet"):
+            client.on(event, self._remember(event))
+        client.on("status", self._on_status)
+
+    async def call(self, event: str, payload: object) -> Any:
+        """Send an event and return its acknowledgement."""
+        return await self._client.call(event, payload, timeout=10)
+
+    async def leave(self) -> None:
+        """Disconnect."""
+        await self._client.disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands."""
+        return bool(self._client.connected)
+
+    def texts(self, room: str) -> list[str]:
+        """The texts of the new tweets of a room, in the order of arrival."""
+        return [tweet["text"] for event, tweet, name in self.events if event == "newTweet" and name == room]
+
+    def page(self, room: str) -> dict[str, str]:
+        """What a page that does as it is told shows of a room: id → text."""
+        shown: dict[str, str] = {}
+        for event, tweet, name in self.events:
+            if name != room:
+                continue
+            if event == "destroyTweet":
+                shown.pop(tweet["id"], None)
+            else:
+                shown[tweet["id"]] = tweet["text"]
+        return shown
+
+    def _remember(self, event: str) -> Any:
+        async def handler(tweet: Document, room: str) -> None:
+            self.events.append((event, tweet, room))
+
+        return handler
+
+    async def _on_status(self, status: dict[str, bool]) -> None:
+        self.status.append(status["live"])
+
+
+@asynccontextmanager
+async def browser(
+    port: int, *, transports: tuple[str, ...] = ("websocket",), reconnect: bool = False
+) -> AsyncIterator[Client]:
+    """A connected client of the gateway on a port of loopback."""
+    client = socketio.AsyncClient(reconnection=reconnect, reconnection_delay=0.1, reconnection_delay_max=0.5)
+    remembered = Client(client)
+    await client.connect(f"http://127.0.0.1:{port}", transports=list(transports), wait_timeout=10)
+    try:
+        yield remembered
+    finally:
+        leaving = asyncio.create_task(client.disconnect())
+        await asyncio.wait({leaving}, timeout=0.5)
+        if not leaving.done() and client.eio.http is not None:
+            # A long poll that hangs: a browser aborts it when its page goes.
+            await client.eio.http.close()
+        await leaving
