@@ -13,12 +13,15 @@ import structlog
 from services.ingest.sources import Source
 from shared import metrics, raw
 from shared.broker import BrokerLostError, RefusedError
+from shared.events import Event
 from shared.tasks import first_of, forever, together
 
 log = structlog.get_logger()
 
 MAX_BATCH_EVENTS = 500
 MAX_BATCH_BYTES = 256 * 1024
+MAX_ENTRY_BYTES = 1024 * 1024
+"""An event larger than this is no tweet; every consumer would have to hold it."""
 MAX_UNCONFIRMED_BATCHES = 8
 """Batches published and not yet confirmed, at the same time."""
 REFUSED_PAUSE_S = 0.5
@@ -87,8 +90,10 @@ class Pump:
             try:
                 entry = raw.pack_entry(event, self._clock.next())
             except (ValueError, OverflowError) as error:
-                metrics.SOURCE_UNREADABLE.labels(source=self._source.name, reason="unpackable").inc()
-                log.warning("an event can't be packed", id=event.id, reason=str(error))
+                self._skip(event, "unpackable", str(error))
+                continue
+            if len(entry) > MAX_ENTRY_BYTES:
+                self._skip(event, "too large", f"{len(entry)} bytes, and {MAX_ENTRY_BYTES} is the most")
                 continue
             if self.pending >= self._limit:
                 if not self._source.can_wait:
@@ -101,6 +106,10 @@ class Pump:
             metrics.INGEST_BUFFERED.set(self.pending)
         log.info("the source has ended", source=self._source.name)
         await forever()
+
+    def _skip(self, event: Event, reason: str, detail: str) -> None:
+        metrics.SOURCE_UNREADABLE.labels(source=self._source.name, reason=reason).inc()
+        log.warning("an event can't be published", id=event.id[:100], reason=reason, detail=detail)
 
     async def _send(self) -> None:
         while True:

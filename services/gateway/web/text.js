@@ -1,0 +1,127 @@
+/**
+ * A tweet's text as pieces: links, hashtags, mentions and what lies between, with the room's term
+ * marked. Pure but for `textNodes`, which makes nodes of the pieces.
+ */
+
+import { h, web } from "./dom.js";
+
+const LETTER = String.raw`\p{L}\p{M}\p{N}_`;
+const LINK = String.raw`https?:\/\/[^\s<>"“”「」]+`;
+// A hashtag has a letter in it, and "#" with a variation selector is an emoji.
+const HASHTAG = String.raw`(?<![${LETTER}&\/])[#＃](?![\uFE0F\u20E3])(?=[\p{N}_]*[\p{L}\p{M}])[${LETTER}\u200C\u200D·]+`;
+const MENTION = String.raw`(?<![\w@＠!#$%&*.\/])[@＠][A-Za-z0-9_]{1,20}(?![\w@])`;
+const TOKEN = new RegExp(`(${LINK})|(${HASHTAG})|(${MENTION})`, "giu");
+const SHORTENED = /^https?:\/\/t\.co\/\w+/i;
+const ALL_SHORTENED = /https?:\/\/t\.co\/\w+/gi;
+const SHOWN_LENGTH = 38;
+
+/**
+ * The pieces of a text, in order: `{text, start, href?, local?}`; `start` is where the piece stands
+ * in the text, or -1 if something else is shown in its place. `urls` are the expanded links, which
+ * are shown for the t.co links of the text if there are as many.
+ */
+export function pieces(text, urls = []) {
+  const expand = urls.length > 0 && text.match(ALL_SHORTENED)?.length === urls.length;
+  const found = [];
+  let end = 0;
+  let nth = 0;
+  for (const { 0: whole, 1: link, 2: tag, index } of text.matchAll(TOKEN)) {
+    const [shortened] = SHORTENED.exec(link ?? "") ?? [];
+    const source = link ? shortened ?? trimmed(link) : whole;
+    const target = expand && shortened ? urls[nth++] : source;
+    const href = link ? web(target) : `/${tag ? "tag" : "from"}/${encodeURIComponent(whole.slice(1))}`;
+    if (href === null) continue;
+    const shown = link ? brief(target) : source;
+    const within = source.indexOf(shown);
+    if (index > end) found.push({ text: text.slice(end, index), start: end });
+    found.push({ text: shown, start: within < 0 ? -1 : index + within, href, local: !link });
+    end = index + source.length;
+  }
+  if (end < text.length) found.push({ text: text.slice(end), start: end });
+  return found;
+}
+
+/**
+ * Where a term stands in a text, as [start, end) pairs of offsets, without regard to case; with
+ * `whole` only where no letter, digit or underscore is next to it. Nothing for a text that is not
+ * in NFC, whose offsets the folded text could not be led back to.
+ */
+export function occurrences(text, term, whole = false) {
+  if (!term || text !== text.normalize("NFC")) return [];
+  const [wanted] = fold(term);
+  const [folded, origin] = fold(text);
+  const found = [];
+  for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + wanted.length)) {
+    const before = [...folded.slice(Math.max(0, at - 2), at)].at(-1) ?? "";
+    const [after = ""] = folded.slice(at + wanted.length, at + wanted.length + 2);
+    if (whole && (isLetter(before) || isLetter(after))) continue;
+    found.push([origin[at], origin[at + wanted.length]]);
+  }
+  return found;
+}
+
+/** The nodes that show a text, with links and with the room's term marked. */
+export function textNodes(text, urls, room) {
+  const marked = room.family === "term" || room.family === "word"
+    ? occurrences(text, room.value, room.family === "word") : [];
+  return pieces(text, urls).map((piece) => {
+    const shown = piece.start < 0 ? [piece.text] : mark(piece, marked);
+    if (!piece.href) return h("span", {}, ...shown);
+    if (piece.local) return h("a", { href: piece.href, dir: "auto" }, ...shown);
+    return outward(piece.href, { title: piece.href, dir: "auto" }, ...shown);
+  });
+}
+
+/** A link out of the site: in a new tab, telling the other side nothing. */
+export function outward(href, properties, ...children) {
+  return h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow", ...properties }, ...children);
+}
+
+function mark({ text, start }, ranges) {
+  const nodes = [];
+  let done = 0;
+  for (const [from, to] of ranges) {
+    const [a, b] = [Math.max(from - start, done), Math.min(to - start, text.length)];
+    if (a >= b) continue;
+    nodes.push(text.slice(done, a), h("mark", {}, text.slice(a, b)));
+    done = b;
+  }
+  return [...nodes, text.slice(done)].filter((part) => part !== "");
+}
+
+// Folding by code point: upper case and back brings "ß" to "ss" and "ς" to "σ" as case folding does.
+// `origin` leads each offset of the folded text back to the code point that it came from.
+function fold(text) {
+  let folded = "";
+  const origin = [];
+  let at = 0;
+  for (const character of text) {
+    const lower = character === "ı" ? character : character.toUpperCase().toLowerCase();
+    for (let i = 0; i < lower.length; i += 1) origin.push(at);
+    folded += lower;
+    at += character.length;
+  }
+  origin.push(at);
+  return [folded, origin];
+}
+
+function isLetter(character) {
+  return /^[\p{L}\p{M}\p{N}_]/u.test(character);
+}
+
+// Punctuation after a link is the sentence's, and so is a bracket that was not opened in the link.
+function trimmed(link) {
+  let text = link;
+  for (;;) {
+    const shorter = text.replace(/[.,;:!?'’»…*。、！？）]+$/u, "");
+    const unopened = /[)\]}]$/.test(shorter) && !/[([{]/.test(shorter);
+    if (!unopened) return shorter;
+    text = shorter.slice(0, -1);
+  }
+}
+
+function brief(address) {
+  const bare = address.replace(/^https?:\/\/(www\.)?/i, "").replace(/\/$/, "");
+  const characters = [...bare];
+  return characters.length > SHOWN_LENGTH ? `${characters.slice(0, SHOWN_LENGTH - 1).join("")}…` : bare;
+}

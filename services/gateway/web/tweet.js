@@ -1,0 +1,94 @@
+/** One tweet as an article. What a tweet contains becomes text, never markup. */
+
+import { h, icon, web } from "./dom.js";
+import { outward, textNodes } from "./text.js";
+import { timeNode } from "./time.js";
+
+const SOURCES = { x: "X", bsky: "Bluesky", synthetic: "demo" };
+const MEDIA = { photo: ["photo", "photo"], video: ["video", "video"], animated_gif: ["gif", "GIF"] };
+// Codes for "no language", "unknown" and the like: they are no language to read a text aloud in.
+const NO_LANGUAGE = /^(und|zxx|mul|mis|art|q[a-t][a-z])(-|$)/i;
+const TINTS = 6;
+
+/** A new article for a tweet, as it looks in the given room. */
+export function articleFor(tweet, room) {
+  const article = h("article", { tabIndex: -1, "data-id": tweet.id });
+  fill(article, tweet, room, tweet.action === "update");
+  return article;
+}
+
+/** Show a newer version of the tweet in the article that it has. */
+export function revise(article, tweet, room) {
+  const focused = article.contains(document.activeElement);
+  fill(article, tweet, room, true);
+  if (focused) article.focus({ preventScroll: true });
+  article.classList.remove("revised");
+  void article.offsetWidth; // lets the animation start again for a second edit
+  article.classList.add("revised");
+}
+
+function fill(article, tweet, room, edited) {
+  const user = tweet.user ?? {};
+  const handle = user.screen_name ?? "";
+  const name = user.name || handle || "somebody";
+  const post = web(tweet.url);
+  const time = timeNode(tweet.created_at);
+  const source = SOURCES[tweet.source] ?? tweet.source;
+  const author = handle ? { href: `/from/${encodeURIComponent(handle)}` } : {};
+  article.setAttribute("aria-label", `${name}${handle ? `, @${handle}` : ""}`);
+  article.replaceChildren(
+    avatar(user.avatar, name, handle),
+    h("div", { className: "by" },
+      h(handle ? "a" : "span", { className: "author", ...author },
+        h("bdi", { className: "name" }, name), " ",
+        handle ? h("span", { className: "handle" }, `@${handle}`) : null),
+      h("span", { className: "meta" },
+        edited ? h("span", { className: "edited" }, "edited") : null,
+        source ? h("span", { className: tweet.source === "synthetic" ? "demo" : "source" }, source) : null,
+        time && post ? outward(post, { className: "when" }, time) : time)),
+    h("p", { className: "text", dir: "auto", lang: language(tweet.lang) },
+      ...textNodes(tweet.text ?? "", tweet.urls, room)),
+    ...mediaList(tweet.media, post),
+  );
+}
+
+function avatar(address, name, handle) {
+  const [initial = ""] = name.match(/[\p{L}\p{N}]/u) ?? handle;
+  const look = `avatar tint${tint(handle || name)}`;
+  const box = h("span", { className: look, "aria-hidden": "true" }, initial.toUpperCase());
+  const own = typeof address === "string" && /^\/[^/\\]/.test(address);
+  const src = own || address?.startsWith?.("https:") ? address : null;
+  if (src) {
+    const image = h("img", { alt: "", width: 44, height: 44, loading: "lazy", referrerPolicy: "no-referrer" });
+    image.addEventListener("error", () => image.remove());
+    image.src = src;
+    box.append(image);
+  }
+  return box;
+}
+
+function mediaList(media, post) {
+  if (!Array.isArray(media) || media.length === 0) return [];
+  return [h("ul", { className: "media" }, ...media.slice(0, 8).map(({ type, url, alt }) => {
+    const [symbol, word] = MEDIA[type] ?? MEDIA.photo;
+    const href = web(url) ?? post;
+    const shown = [icon(symbol), h("span", { className: "kind" }, word),
+      alt ? h("span", { className: "alt", dir: "auto" }, alt) : null];
+    return h("li", {}, href ? outward(href, { title: alt || undefined }, ...shown) : h("span", {}, ...shown));
+  }))];
+}
+
+function language(code) {
+  if (!code || NO_LANGUAGE.test(code)) return undefined;
+  try {
+    return Intl.getCanonicalLocales(code)[0];
+  } catch {
+    return undefined;
+  }
+}
+
+function tint(text) {
+  let sum = 0;
+  for (const character of text) sum = (sum * 31 + character.codePointAt(0)) % 9973;
+  return sum % TINTS;
+}
