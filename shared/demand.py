@@ -224,6 +224,8 @@ class Follower:
 def _parse(body: bytes) -> set[Binding]:
     try:
         rows: list[dict[str, Any]] = orjson.loads(body)
+        if not isinstance(rows, list):
+            raise TypeError(type(rows).__name__)
         return {Binding(row["destination_type"], row["destination"], row["routing_key"]) for row in rows}
     except (ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"the management API answered something else: {error!r}") from None

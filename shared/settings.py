@@ -2,13 +2,36 @@
 
 import argparse
 import textwrap
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, AmqpDsn, Field, HttpUrl, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BAD_SETTING_EXIT_CODE = 2
+
+
+def _amqp_url(value: str) -> str:
+    if not _is_url(AmqpDsn, value):
+        raise ValueError("should be amqp://user:password@host:port/vhost")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not _is_url(HttpUrl, value):
+        raise ValueError("should be http://user:password@host:port")
+    return value
+
+
+def _is_url(kind: type[AmqpDsn] | type[HttpUrl], value: str) -> bool:
+    try:
+        return bool(TypeAdapter(kind).validate_python(value).host)
+    except ValidationError:
+        return False
+
+
+AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
+ManagementUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class ServiceSettings(BaseSettings):
@@ -16,7 +39,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore")
 
-    amqp_url: str = Field(
+    amqp_url: AmqpUrl = Field(
         default="amqp://localhost:5672/", description="The broker: amqp://user:password@host:port/vhost."
     )
     ops_host: str = Field(
@@ -46,7 +69,8 @@ def load(cls: type[SettingsT]) -> SettingsT:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         name = variable(cls, field) if field else (cls.model_config.get("env_prefix") or "")
-        got = "" if first["type"] == "missing" or not field else f" (it is {first['input']!r})"
+        # A URL may hold a password, and this line ends up in logs.
+        got = "" if not field or field.endswith("_url") else f" (it is {first['input']!r})"
         raise BadSettingError(f"{name}: {first['msg']}{got}") from None
 
 

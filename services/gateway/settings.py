@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import AmqpUrl, ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
@@ -11,7 +11,7 @@ class GatewaySettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_GATEWAY_", extra="ignore")
 
-    amqp_url: str = Field(
+    amqp_url: AmqpUrl = Field(
         default="amqp://gateway:gateway@localhost:5672/",
         description="The broker: amqp://user:password@host:port/vhost.",
     )
@@ -26,7 +26,10 @@ class GatewaySettings(ServiceSettings):
         "a little more than the load balancer needs to notice.",
     )
     unbind_after_s: float = Field(
-        default=30.0, ge=0, description="Seconds for which a room stays bound after its last member has left."
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="Seconds for which a room stays bound when its last member has left.",
     )
     max_rooms: int = Field(
         default=10_000, ge=1, description="Rooms with members at most; a subscription beyond it is refused."

@@ -95,15 +95,15 @@ class Pump:
             if len(entry) > MAX_ENTRY_BYTES:
                 self._skip(event, "too large", f"{len(entry)} bytes, and {MAX_ENTRY_BYTES} is the most")
                 continue
-            if self.pending >= self._limit:
-                if not self._source.can_wait:
-                    metrics.INGEST_DROPPED.inc()
-                    continue
-                self._space.clear()
-                await self._space.wait()
+            if self.pending >= self._limit and not self._source.can_wait:
+                metrics.INGEST_DROPPED.inc()
+                continue
             self._buffer.append(entry)
             self._filled.set()
             metrics.INGEST_BUFFERED.set(self.pending)
+            if self.pending >= self._limit and self._source.can_wait:
+                self._space.clear()
+                await self._space.wait()
         log.info("the source has ended", source=self._source.name)
         await forever()
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import AmqpUrl, ServiceSettings
 
 
 class IngestSettings(ServiceSettings):
@@ -14,7 +14,7 @@ class IngestSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_INGEST_", extra="ignore")
 
-    amqp_url: str = Field(
+    amqp_url: AmqpUrl = Field(
         default="amqp://ingest:ingest@localhost:5672/",
         description="The broker: amqp://user:password@host:port/vhost.",
     )

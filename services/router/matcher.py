@@ -41,7 +41,7 @@ class Matcher:
         self._patterns: dict[str, set[str]] = {name: set() for name in self._listed}
         self._terms: dict[str, Keys] = {}
         self._words: dict[str, Keys] = {}
-        self._waiting: Keys = {}
+        self._waiting: dict[Label, Keys] = {}
         self._automaton: AhoCorasick | None = None
         self._strings: list[str] = []
         self._stale = False
@@ -62,7 +62,7 @@ class Matcher:
             return
         if label.value not in searched:
             if len(self._terms) + len(self._words) >= self._max_terms:
-                self._waiting[key] = None
+                self._waiting.setdefault(label, {})[key] = None
                 raise TooManyTermsError(f"{self._max_terms} terms are searched for already")
             searched[label.value] = {}
             self._stale = True
@@ -70,7 +70,6 @@ class Matcher:
 
     def unwant(self, key: str) -> None:
         """Undo `want(key)`, whatever came of it."""
-        self._waiting.pop(key, None)
         if is_pattern(key):
             for patterns in self._patterns.values():
                 patterns.discard(key)
@@ -78,6 +77,11 @@ class Matcher:
         try:
             label = parse_key(key)
         except LabelError:
+            return
+        if label in self._waiting:
+            self._waiting[label].pop(key, None)
+            if not self._waiting[label]:
+                del self._waiting[label]
             return
         searched = self._searched(label)
         values = self._listed[label.family] if searched is None else searched
@@ -89,8 +93,7 @@ class Matcher:
             del values[label.value]
             if searched is not None:
                 self._stale = True
-                if self._waiting:
-                    self.want(self._waiting.popitem()[0])
+                self._admit_next()
 
     def keys_of(self, facets: Facets) -> list[str]:
         """The wanted routing keys that an event with `facets` has, each once."""
@@ -114,6 +117,12 @@ class Matcher:
     def terms(self) -> int:
         """How many strings are searched for."""
         return len(self._terms) + len(self._words)
+
+    def _admit_next(self) -> None:
+        """There is a place: the label that has waited longest gets it, in all its spellings."""
+        for label in list(self._waiting)[:1]:
+            for key in self._waiting.pop(label):
+                self.want(key)
 
     def _searched(self, label: Label) -> dict[str, Keys] | None:
         if label.family == Term.name:

@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import AmqpUrl, ManagementUrl, ServiceSettings
 
 
 class RouterSettings(ServiceSettings):
@@ -11,12 +11,12 @@ class RouterSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_ROUTER_", extra="ignore")
 
-    amqp_url: str = Field(
+    amqp_url: AmqpUrl = Field(
         default="amqp://router:router@localhost:5672/",
         description="The broker: amqp://user:password@host:port/vhost.",
     )
     ops_port: int = Field(default=9102, ge=0, le=65535, description="The private port; 0 takes a free one.")
-    management_url: str = Field(
+    management_url: ManagementUrl = Field(
         default="http://router:router@localhost:15672",
         description="RabbitMQ's management API, from which the router takes its snapshots of bindings.",
     )

@@ -84,12 +84,13 @@ class Label:
     def of(cls, family: str, value: str = "") -> "Label":
         """The label of `family` for `value` in any spelling; raises `LabelError`."""
         if family not in FAMILIES:
-            raise LabelError(f"'{family}' is no label: they are {', '.join(FAMILIES)}")
-        label = cls(family, FAMILIES[family].canonical(value))
+            raise LabelError(f"{family[:20]!a} is no label: they are {', '.join(FAMILIES)}")
         try:
-            size = len(label.key.encode())
+            value.encode()
         except UnicodeEncodeError:
             raise LabelError("the text is not valid Unicode") from None
+        label = cls(family, FAMILIES[family].canonical(value))
+        size = len(label.key.encode())
         if size > MAX_KEY_BYTES:
             raise LabelError(
                 f"'{label.value[:20]}…' is too long: its routing key has {size} of {MAX_KEY_BYTES} bytes"
@@ -199,4 +200,4 @@ def _percent_decode(text: str) -> str:
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeError:
-        raise LabelError(f"'{text[:20]}' is not percent-encoded UTF-8") from None
+        raise LabelError(f"{text[:20]!a} is not percent-encoded UTF-8") from None

@@ -10,9 +10,7 @@ class Author(EnumerableFamily):
     """An author's handle, written with or without its `@`."""
 
     name = "from"
-
-    def canonical(self, value: str) -> str:  # noqa: D102
-        return super().canonical(value.strip().removeprefix("@"))
+    sigils = "@＠"
 
     def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
         return (facets.screen_name,) if facets.screen_name else ()

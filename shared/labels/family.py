@@ -26,12 +26,17 @@ class Family(ABC):
     has_room: ClassVar[bool] = True
     """Whether a browser can ask for it; otherwise it is for consumers on the exchange alone."""
 
+    sigils: ClassVar[str] = ""
+    """Characters that people write before a value and that are no part of it: the `#` of a hashtag."""
+
     def canonical(self, value: str) -> str:
         """The one spelling of `value` by which labels of this family are compared.
 
         Raises `LabelError` where there is none.
         """
         folded = fold(value).strip()
+        while folded and folded[0] in self.sigils:
+            folded = folded[1:].strip()
         if not folded:
             raise LabelError(f"'{self.name}' needs a value, for example {self.name}/nfl")
         if len(folded) > MAX_VALUE_CHARACTERS:

@@ -10,9 +10,7 @@ class Tag(EnumerableFamily):
     """A hashtag, written with or without its `#`."""
 
     name = "tag"
-
-    def canonical(self, value: str) -> str:  # noqa: D102
-        return super().canonical(value.strip().removeprefix("#"))
+    sigils = "#＃"
 
     def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
         return facets.hashtags
