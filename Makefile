@@ -1,0 +1,74 @@
+# What one does with Roost. `make` alone lists it.
+
+PYTHON ?= python3
+KEY ?= has_url
+VENV := .venv/bin
+LOCK := $(VENV)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+CLIENT := services/gateway/web/vendor/socket.io.esm.min.js
+
+# The Node.js that `make setup` may have put there.
+export PATH := $(PATH):$(CURDIR)/$(VENV)
+
+.PHONY: help setup up down logs status tail test test-all lint format lock python
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.complete $(CLIENT) ## the locked dependencies, into .venv and node_modules
+
+up: setup ## bring Roost up: with Docker where there is one, as local processes elsewhere
+	@$(VENV)/python -m deploy up
+
+down: ## end what `make up` began, however far it came
+	@$(or $(wildcard $(VENV)/python),$(PYTHON)) -m deploy down
+
+status: setup ## tell what runs
+	@$(VENV)/python -m deploy status
+
+logs: setup ## follow the logs
+	@$(VENV)/python -m deploy logs
+
+tail: setup ## print the tweets of KEY (has_url, term.nfl, 'lang.*', '#', or several)
+	@url=$$($(VENV)/python -m deploy amqp-url) && set -f && \
+	ROOST_AMQP_URL=$${ROOST_AMQP_URL:-$$url} $(VENV)/python examples/tail.py $$KEY
+
+test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on
+	@$(VENV)/python -m deploy.local.packages --if-possible broker browser
+	$(VENV)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: setup ## all tests, as CI runs them
+	@$(VENV)/python -m deploy.local.packages --if-possible broker browser
+	$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+format: setup ## let ruff format and fix what it can
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+lock: setup ## resolve the dependencies anew, from pyproject.toml and package.json
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --upgrade pyproject.toml -o requirements.lock
+	$(LOCK) --upgrade pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --upgrade --group node -o requirements-node.lock
+	npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
+
+# KEY goes through the environment, because `#` and `*` mean something to the shell.
+tail: export KEY := $(KEY)
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "roost: Python 3.11 or newer is needed; name it, for example: make PYTHON=python3.12 setup" >&2; exit 1; }
+
+.venv/.complete: requirements-dev.lock | python
+	@$(PYTHON) -m deploy.prepare environment
+	@touch $@
+
+$(CLIENT): package-lock.json | .venv/.complete
+	@$(VENV)/python -m deploy.prepare page
+	@touch $@

@@ -1,0 +1,1 @@
+"""How Roost is brought up and down: `python -m deploy --help`. Needs nothing but the standard library."""

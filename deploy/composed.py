@@ -1,0 +1,109 @@
+"""Compose mode: the same services as containers."""
+
+import json
+import subprocess
+import sys
+import time
+
+from deploy import ports
+from deploy.failure import Failure
+from deploy.settings import ROOT, Settings
+from deploy.waiting import start_waiting
+
+TWEET_WITHIN_S = 120
+_RESTARTS_TOLD_AFTER = 3
+
+
+def docker_is_reachable() -> bool:
+    """Whether there is a Docker engine for this user, and Compose v2."""
+    return all(_succeeds(["docker", *arguments]) for arguments in (["info"], ["compose", "version"]))
+
+
+class Composed:
+    """Roost as the containers of `compose.yaml`."""
+
+    name = "compose"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def running(self) -> bool:
+        """Whether all parts of it run."""
+        states = self._states()
+        return bool(states) and all(state == "running" for state in states.values())
+
+    def exists(self) -> bool:
+        """Whether there is any container of it, running or not."""
+        return bool(self._states())
+
+    def check(self) -> None:
+        """See that the ports are free; raises `Failure`, and has started nothing."""
+        if not self.exists():
+            ports.require_free(self.settings.ports)
+
+    def up(self) -> None:
+        """Build, start, and wait for the first tweet; raises `Failure`, and leaves the rest to `down`."""
+        if self._compose("up", "--build", "--detach", "--remove-orphans"):
+            raise Failure("`docker compose up` failed, as said above; without Docker: ROOST_MODE=local make up.")
+        waiter = start_waiting(self.settings, TWEET_WITHIN_S)
+        restarting = 0
+        try:
+            while waiter.poll() is None:
+                time.sleep(1)
+                again = [name for name, state in self._states().items() if state == "restarting"]
+                restarting = restarting + 1 if again else 0
+                if restarting >= _RESTARTS_TOLD_AFTER:
+                    self._compose("logs", "--tail", "10", *again)
+                    raise Failure(f"{' and '.join(again)} can't start: see the lines above.")
+        finally:
+            if waiter.poll() is None:
+                waiter.terminate()
+                waiter.wait()
+        if waiter.returncode:
+            self._compose("logs", "--tail", "10")
+            raise Failure(f"No tweet came through /nfl within {TWEET_WITHIN_S} s; the logs' ends are above.")
+
+    def down(self) -> None:
+        """End and remove the containers; what the broker has stored stays in its volume."""
+        if self._compose("down", "--remove-orphans"):
+            raise Failure("`docker compose down` failed, as said above.")
+
+    def status(self) -> None:
+        """Print what runs and which service is ready."""
+        self._compose("ps", "--all", "--format", "table {{.Service}}\t{{.Name}}\t{{.Status}}\t{{.Ports}}")
+
+    def logs(self) -> list[str]:
+        """The command that follows the logs."""
+        return ["docker", "compose", "logs", "--follow", "--tail", "40"]
+
+    def _compose(self, *arguments: str) -> int:
+        sys.stdout.flush()
+        return subprocess.run(
+            ["docker", "compose", *arguments],
+            cwd=ROOT,
+            env=self.settings.environ,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+
+    def _states(self) -> dict[str, str]:
+        """The state of each container, by its name."""
+        result = subprocess.run(
+            ["docker", "compose", "ps", "--all", "--format", "json"],
+            cwd=ROOT,
+            env=self.settings.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        # One object a line; releases before 2.21 print one array.
+        rows = [json.loads(line) for line in result.stdout.splitlines() if line.strip()]
+        containers = rows[0] if rows and isinstance(rows[0], list) else rows
+        return {container["Service"]: container["State"] for container in containers}
+
+
+def _succeeds(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=15, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
