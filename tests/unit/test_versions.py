@@ -200,6 +200,10 @@ class TestOneByOne:
         assert self.apply("destroy", 1) == [(Action.DESTROY, self.nfl, 1)]
         assert self.apply("update", 1, self.nfl) == []
 
+    def test_what_is_older_than_what_was_seen_is_not_shown(self) -> None:
+        self.apply("create", 2, self.nfl)
+        assert self.apply("create", 1, self.nfl, self.nyc) == []
+
     def test_the_end_reaches_exactly_the_rooms_that_show_it(self) -> None:
         self.apply("create", 1, self.nfl)
         assert self.apply("destroy", 2, self.nfl, self.nyc) == [(Action.DESTROY, self.nfl, 2)]
