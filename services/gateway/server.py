@@ -1,5 +1,6 @@
 """The Socket.IO side: what clients may ask for, and the answers."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,24 @@ Refusal = dict[str, dict[str, str]]
 """Acknowledgement of a refused request: `{"error": {"code", "message"}}`. It has changed nothing."""
 
 
+class _NoClientMistakes(logging.Filter):
+    """Keeps out of our log what clients do wrong, such as going on with a session of a gateway that has ended."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "further occurrences of this error" not in record.getMessage()
+
+
 def make_server() -> socketio.AsyncServer:
     """The Socket.IO server. Events of one client are handled one after the other, in their order."""
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_NoClientMistakes())
     return socketio.AsyncServer(
-        async_mode="aiohttp", async_handlers=False, max_http_buffer_size=MAX_PAYLOAD_BYTES, namespaces=["/"]
+        async_mode="aiohttp",
+        async_handlers=False,
+        max_http_buffer_size=MAX_PAYLOAD_BYTES,
+        namespaces=["/"],
+        logger=logger,
+        engineio_logger=logger,
     )
 
 

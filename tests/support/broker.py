@@ -65,7 +65,7 @@ def running_broker() -> Iterator[Broker]:
     with ExitStack() as stack:
         if url := os.environ.get("ROOST_TEST_AMQP_URL"):
             yield _given(url)
-        elif wanted in ("any", "container") and _docker_answers():
+        elif wanted in ("any", "container") and docker_answers():
             yield stack.enter_context(_container())
         elif wanted in ("any", "node") and (binaries := find_binaries()):
             yield stack.enter_context(_node(binaries))
@@ -97,7 +97,8 @@ def _given(url: str) -> Broker:
     return Broker("given", parts.hostname or "localhost", parts.port or 5672, management.port or 15672, restart)
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Whether there is a Docker engine."""
     return (
         bool(shutil.which("docker"))
         and not subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30).returncode

@@ -63,12 +63,19 @@ class Client:
 
 @asynccontextmanager
 async def browser(
-    port: int, *, transports: tuple[str, ...] = ("websocket",), reconnect: bool = False
+    port: int, *, transports: tuple[str, ...] = ("websocket",), reconnect: bool = False, room: str | None = None
 ) -> AsyncIterator[Client]:
-    """A connected client of the gateway on a port of loopback."""
+    """A connected client of the gateway on a port of loopback. It joins `room` on each connection, as a page does."""
     client = socketio.AsyncClient(reconnection=reconnect, reconnection_delay=0.1, reconnection_delay_max=0.5)
     remembered = Client(client)
-    await client.connect(f"http://127.0.0.1:{port}", transports=list(transports), wait_timeout=10)
+    if room is not None:
+
+        async def join() -> None:
+            await client.emit("subscribe", room)
+
+        client.on("connect", join)
+    # By name: aiohttp keeps no cookies of addresses, and a load balancer needs one for long polling.
+    await client.connect(f"http://localhost:{port}", transports=list(transports), wait_timeout=10)
     try:
         yield remembered
     finally:

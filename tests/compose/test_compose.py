@@ -1,0 +1,189 @@
+"""Docker Compose for real: as many gateways and routers as one likes, one of them killed, a consumer from outside."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+
+from tests.support.broker import ROOT, docker_answers, free_port
+from tests.support.browsers import Client, browser
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+BUILD_S = 600
+
+
+class Compose:
+    """The project under a name and ports of its own, so that it disturbs no other."""
+
+    def __init__(self) -> None:
+        self.port, self.amqp_port, management_port = free_port(), free_port(), free_port()
+        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")} | {
+            "COMPOSE_PROJECT_NAME": "roost-test",
+            "ROOST_PORT": str(self.port),
+            "ROOST_AMQP_PORT": str(self.amqp_port),
+            "ROOST_MANAGEMENT_PORT": str(management_port),
+        }
+
+    def run(self, *arguments: str, within_s: float = 120) -> str:
+        """`docker compose …` at the project's root; returns what it printed, fails with it where it fails."""
+        done = subprocess.run(
+            ["docker", "compose", *arguments],
+            cwd=ROOT,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's running containers."""
+        return self.run("ps", "-q", service).split()
+
+    def kill(self, container: str) -> None:
+        """SIGKILL to all of a container."""
+        subprocess.run(["docker", "kill", container], check=True, capture_output=True)
+
+    def sockets(self, container: str) -> int:
+        """Clients connected to one gateway, by its own metrics."""
+        script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9100/metrics').read().decode())"
+        done = subprocess.run(
+            ["docker", "exec", container, "python", "-c", script], capture_output=True, text=True, check=True
+        )
+        return sum(
+            int(float(line.split()[1]))
+            for line in done.stdout.splitlines()
+            if line.startswith("roost_gateway_sockets ")
+        )
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    """Roost as `docker compose up` gives it."""
+    if not docker_answers():
+        if os.environ.get("CI"):
+            pytest.fail("Docker does not answer")
+        pytest.skip("Docker does not answer")
+    compose = Compose()
+    try:
+        compose.run("up", "--build", "--detach", within_s=BUILD_S)
+        yield compose
+    finally:
+        # Shown where a test has failed.
+        print(compose.run("logs", "--no-color", "--timestamps", "--tail", "100"))
+        compose.run("down", "--volumes", "--timeout", "20")
+
+
+@asynccontextmanager
+async def watching(compose: Compose, number: int, transport: str) -> AsyncIterator[list[Client]]:
+    """So many clients in the room of all tweets, which come back by themselves."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(browser(compose.port, transports=(transport,), reconnect=True, room=""))
+            for _ in range(number)
+        ]
+        yield clients
+
+
+async def all_receive(clients: list[Client]) -> None:
+    seen = [len(client.events) for client in clients]
+    await eventually(
+        lambda: all(len(client.events) > before for client, before in zip(clients, seen, strict=True)),
+        within_s=60,
+        what="every client is sent tweets",
+    )
+
+
+async def test_tweets_come_through_the_load_balancer(compose: Compose) -> None:
+    async with aiohttp.ClientSession() as http:
+
+        async def page() -> bool:
+            try:
+                async with http.get(f"http://127.0.0.1:{compose.port}/nfl") as response:
+                    return response.status == 200 and "<title>" in await response.text()
+            except aiohttp.ClientError:
+                return False
+
+        await eventually(page, within_s=60, what="the page is served")
+        async with http.get(f"http://127.0.0.1:{compose.port}/_/static/vendor/socket.io.esm.min.js") as response:
+            assert response.status == 200
+    async with watching(compose, 1, "websocket") as websockets, watching(compose, 1, "polling") as polling:
+        await all_receive(websockets + polling)
+
+
+async def test_gateways_and_routers_scale_on_the_running_system_and_one_may_be_killed(compose: Compose) -> None:
+    compose.run("up", "--detach", "--scale", "gateway=3", "--scale", "router=2")
+    assert len(compose.containers("router")) == 2
+    gateways = compose.containers("gateway")
+    assert len(gateways) == 3
+
+    async def serving() -> set[str]:
+        """Which gateways pages come from: an answer of HAProxy's own is no page."""
+        async with watching(compose, 6, "websocket"):
+            return {gateway for gateway in gateways if await asyncio.to_thread(compose.sockets, gateway)}
+
+    async def all_serve() -> bool:
+        return len(await serving()) == 3
+
+    await eventually(all_serve, within_s=60, what="HAProxy has found all gateways")
+    async with watching(compose, 9, "websocket") as websockets, watching(compose, 3, "polling") as polling:
+        await all_receive(websockets + polling)
+        load = Counter({gateway: await asyncio.to_thread(compose.sockets, gateway) for gateway in gateways})
+        assert load.total() == 12
+        assert min(load.values()) >= 2, f"spread unevenly: {load}"
+
+        compose.kill(gateways[0])
+        await eventually(
+            lambda: sum(client.connected for client in websockets + polling) == 12,
+            within_s=60,
+            what="all clients are connected again",
+        )
+        await all_receive(websockets + polling)
+
+
+@pytest.mark.parametrize("program", ["tail.py", "consumer.mjs"])
+async def test_a_consumer_plugs_in_from_the_host(compose: Compose, program: str) -> None:
+    runner = sys.executable if program.endswith(".py") else shutil.which("node")
+    assert runner is not None
+    process = await asyncio.create_subprocess_exec(
+        runner,
+        str(ROOT / "examples" / program),
+        "term.nfl",
+        env={**os.environ, "ROOST_AMQP_URL": f"amqp://consumer:consumer@127.0.0.1:{compose.amqp_port}/"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        for _ in range(3):
+            line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+            assert "nfl" in line.lower()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_it_goes_down_without_an_error_in_any_log(compose: Compose) -> None:
+    compose.run("up", "--detach", "--scale", "gateway=2", "--scale", "router=2")
+    async with watching(compose, 4, "websocket") as clients:
+        await all_receive(clients)
+        began = datetime.now(UTC).isoformat()
+        compose.run("stop", "--timeout", "15")
+        logs = compose.run("logs", "--no-color", "--since", began, "ingest", "router", "gateway", "haproxy")
+        assert "stopped" in logs
+        assert not [line for line in logs.splitlines() if "error" in line.lower() or "Traceback" in line]
+        states = [json.loads(line) for line in compose.run("ps", "--all", "--format", "json").splitlines()]
+        codes = {state["Service"]: state["ExitCode"] for state in states if state["Service"] != "broker"}
+        assert set(codes.values()) == {0}, codes
