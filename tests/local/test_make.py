@@ -1,0 +1,163 @@
+"""`make up` and `make down` without Docker, in a copy of the project, so as not to disturb a Roost that runs here."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deploy import processes
+from deploy.local.broker import find_binaries
+from tests.support.broker import ROOT, free_port
+from tests.support.waiting import eventually_now
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PORTS = (
+    "ROOST_PORT",
+    "ROOST_AMQP_PORT",
+    "ROOST_MANAGEMENT_PORT",
+    "ROOST_BROKER_METRICS_PORT",
+    "ROOST_DIST_PORT",
+    "ROOST_EPMD_PORT",
+    "ROOST_INGEST_OPS_PORT",
+    "ROOST_ROUTER_OPS_PORT",
+    "ROOST_GATEWAY_OPS_PORT",
+)
+
+
+class Project:
+    """A copy of the project with ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / ".run"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
+        self.environ = kept | {name: str(free_port()) for name in PORTS} | {"ROOST_MODE": "local"}
+
+    def make(self, target: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`make TARGET` with settings; output and exit code."""
+        return subprocess.run(
+            ["make", "--no-print-directory", target],
+            cwd=self.folder,
+            env=self.environ | settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where its page is."""
+        return f"http://localhost:{self.environ['ROOST_PORT']}/nfl"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The project as git has it, with what `make setup` has prepared here."""
+    if find_binaries() is None:
+        if os.environ.get("CI"):
+            pytest.fail("no installed RabbitMQ")
+        pytest.skip("no installed RabbitMQ")
+    folder = tmp_path_factory.mktemp("roost")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, tracked.decode().split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for prepared in (".venv", "node_modules", "services/gateway/web/vendor"):
+        (folder / prepared).symlink_to(ROOT / prepared)
+    project = Project(folder)
+    try:
+        yield project
+    finally:
+        project.make("down")
+
+
+def test_up_brings_a_tweet_and_down_leaves_no_process(project: Project) -> None:
+    up = project.make("up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert up.stdout.splitlines()[-1] == project.url
+    with urllib.request.urlopen(project.url, timeout=5) as page:
+        assert b"<title>" in page.read()
+
+    status = project.make("status").stdout
+    for service in ("broker", "ingest", "router", "gateway"):
+        assert f"{service:8} running" in status
+    assert status.count(", ready") == 3
+
+    again = project.make("up")
+    assert again.returncode == 0
+    assert "already up" in again.stdout
+
+    with subprocess.Popen(
+        ["make", "--no-print-directory", "tail", "KEY=term.nfl"],
+        cwd=project.folder,
+        env=project.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as tail:
+        assert tail.stdout is not None
+        assert "nfl" in tail.stdout.readline().lower()
+        # As Ctrl-C does: to make and what it runs.
+        os.killpg(tail.pid, signal.SIGINT)
+
+    router = ".venv/bin/python -m services.router"
+    [process] = [process for process in processes.find(project.run) if process.command == router]
+    os.kill(process.pid, signal.SIGKILL)
+    eventually_now(
+        lambda: (
+            router in {other.command for other in processes.find(project.run) if other.pid != process.pid}
+            and project.make("status").stdout.count(", ready") == 3
+        ),
+        within_s=30,
+        what="the router is back",
+    )
+
+    down = project.make("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert processes.find(project.run) == []
+    log = (project.run / "log" / "services.log").read_text()
+    assert "Traceback" not in log
+
+
+def test_a_taken_port_ends_with_one_sentence_that_names_it(project: Project) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = str(other.getsockname()[1])
+        for variable in ("ROOST_PORT", "ROOST_AMQP_PORT"):
+            up = project.make("up", **{variable: port})
+            assert up.returncode != 0
+            [said] = [line for line in up.stderr.splitlines() if line.startswith("roost: ")]
+            assert port in said
+            assert variable in said
+    assert processes.find(project.run) == []
+
+
+def test_a_bad_setting_ends_with_a_line_that_names_it_and_nothing_is_left(project: Project) -> None:
+    up = project.make("up", ROOST_INGEST_RATE="plenty")
+    assert up.returncode != 0
+    assert "ROOST_INGEST_RATE" in up.stdout + up.stderr
+    assert processes.find(project.run) == []
+
+
+def test_with_neither_docker_nor_rabbitmq_it_says_what_to_install(project: Project) -> None:
+    # A machine that is no Debian: no program but Python to be found, and no RabbitMQ in the usual places.
+    code = (
+        "import sys; from deploy.local import broker, packages; broker._PLACES = ();"
+        "packages.shutil.which = lambda *_: None; packages.require('broker')"
+    )
+    done = subprocess.run(
+        [str(project.folder / ".venv/bin/python"), "-c", code],
+        cwd=project.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "install Docker with Compose v2, or RabbitMQ 3.10 or newer" in done.stderr
