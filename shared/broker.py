@@ -192,6 +192,7 @@ async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio
     A session opens its connections, does its work and returns once `stopping` is set.
     """
     delay = FIRST_DELAY_S
+    told = ""
     loop = asyncio.get_running_loop()
     while not stopping.is_set():
         began = loop.time()
@@ -202,7 +203,9 @@ async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio
                 delay = FIRST_DELAY_S
             pause = delay * random.uniform(0.5, 1)
             metrics.BROKER_RECONNECTS.inc()
-            log.warning("broker is away, trying again", reason=str(error), pause_s=round(pause, 2))
+            if str(error) != told:
+                told = str(error)
+                log.warning("broker is away, trying again until it is back", reason=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             delay = min(LONGEST_DELAY_S, delay * 2)

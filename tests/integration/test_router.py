@@ -103,6 +103,20 @@ async def test_what_can_not_be_read_is_a_dead_letter_with_its_reason_and_the_res
     assert {body for body, _ in letters} == {broken, b"\xc1 not MessagePack"}
 
 
+async def test_a_tweet_that_matches_hundreds_of_terms_goes_out_and_nothing_closes(broker: Broker) -> None:
+    text = "".join(f"{number:x}-" for number in range(1000, 1400))
+    terms = {text[start : start + 80] for start in range(900)}
+    async with router(broker):
+        before = metric("roost_router_wanted_keys")
+        async with consumer(broker, [f"term.{term}" for term in terms]) as taken:
+            await eventually(lambda: metric("roost_router_wanted_keys") == before + len(terms), within_s=30)
+            await publish(broker, tweet(text), tweet("nothing of it"))
+            await eventually(lambda: len({key for message in taken.messages for key in message.labels}) == len(terms))
+            await publish(broker, tweet(text + "again"))
+            await eventually(lambda: f"{text}again" in taken.texts())
+    assert len(taken.messages) == 4, "each was split in two"
+
+
 async def test_changes_go_to_those_who_bind_changes(broker: Broker) -> None:
     async with router(broker), consumer(broker, ["action.update", "action.destroy"]) as taken:
         await eventually(lambda: metric("roost_router_wanted_keys") >= 2)
