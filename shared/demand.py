@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import aiohttp
-import orjson
+import msgspec
 import structlog
 import yarl
 
@@ -221,14 +221,18 @@ class Follower:
         return await asyncio.to_thread(_parse, body)
 
 
+class _Row(msgspec.Struct):
+    destination: str
+    destination_type: str
+    routing_key: str
+
+
 def _parse(body: bytes) -> set[Binding]:
     try:
-        rows: list[dict[str, Any]] = orjson.loads(body)
-        if not isinstance(rows, list):
-            raise TypeError(type(rows).__name__)
-        return {Binding(row["destination_type"], row["destination"], row["routing_key"]) for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise SnapshotError(f"the management API answered something else: {error!r}") from None
+        rows = msgspec.json.decode(body, type=list[_Row])
+    except msgspec.DecodeError as error:
+        raise SnapshotError(f"the management API answered something else: {error}") from None
+    return {Binding(row.destination_type, row.destination, row.routing_key) for row in rows}
 
 
 @contextlib.asynccontextmanager
