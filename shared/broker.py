@@ -9,7 +9,7 @@ first start as after any failure.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import aio_pika
@@ -20,13 +20,19 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
 
 from shared import metrics
+from shared.tasks import first_of
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 5
-"""AMQP heartbeat: a half-open connection is noticed after about two of them."""
+HEARTBEAT_S = 3
+"""AMQP heartbeat. RabbitMQ gives a silent client up after two of them, aiormq a silent broker after three times a
+second more: 12 s."""
 
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 3
+CLOSE_TIMEOUT_S = 1
+
+RAN_WELL_S = 10.0
+"""A session that lasted this long, longer than any attempt to connect, was one: the next pause is short again."""
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
@@ -57,8 +63,10 @@ class Message(NamedTuple):
 class Queue:
     """A queue and the channel on which it is consumed and bound."""
 
-    def __init__(self, queue: AbstractQueue) -> None:
+    def __init__(self, queue: AbstractQueue, lose: Callable[[str], None]) -> None:
+        """`lose` ends the connection for a reason."""
         self._queue = queue
+        self._lose = lose
         self._consumer_tag: str | None = None
 
     async def bind(self, exchange: str, key: str) -> None:
@@ -74,7 +82,8 @@ class Queue:
     async def consume(self, on_message: Callable[[Message], Awaitable[None]], *, ack: bool = True) -> None:
         """Call `on_message` for each message, in a task of its own; the tasks start in the order of delivery.
 
-        With `ack` the channel's prefetch bounds how many are under way, and each has to be acknowledged.
+        With `ack` the channel's prefetch bounds how many are under way, and each has to be acknowledged. An
+        exception of `on_message` ends the connection: what it did not acknowledge comes again.
         """
 
         async def deliver(incoming: AbstractIncomingMessage) -> None:
@@ -82,7 +91,13 @@ class Queue:
                 with _as_lost():
                     await incoming.ack()
 
-            await on_message(Message(incoming.body, incoming.routing_key or "", incoming.headers, ack))
+            try:
+                await on_message(Message(incoming.body, incoming.routing_key or "", incoming.headers, ack))
+            except BrokerLostError as error:
+                self._lose(str(error))
+            except Exception as error:
+                log.exception("a message could not be handled")
+                self._lose(f"a message could not be handled: {error!r}")
 
         with _as_lost():
             self._consumer_tag = await self._queue.consume(deliver, no_ack=not ack)
@@ -98,18 +113,20 @@ class Queue:
 class Channel:
     """An AMQP channel. When the broker closes it, its connection counts as lost."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, lose: Callable[[str], None]) -> None:
+        """`lose` ends the connection for a reason."""
         self._channel = channel
+        self._lose = lose
 
     async def queue(self, name: str) -> Queue:
         """A queue that exists, by name."""
         with _as_lost():
-            return Queue(await self._channel.get_queue(name, ensure=False))
+            return Queue(await self._channel.get_queue(name, ensure=False), self._lose)
 
     async def declare_exclusive_queue(self, name: str) -> Queue:
         """A new queue of this connection, gone with it."""
         with _as_lost():
-            return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True))
+            return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True), self._lose)
 
     async def publish(
         self,
@@ -118,6 +135,7 @@ class Channel:
         *,
         routing_key: str = "",
         type: str,
+        content_type: str = "application/msgpack",
         headers: dict[str, Any] | None = None,
         persistent: bool = False,
     ) -> None:
@@ -128,7 +146,7 @@ class Channel:
         message = aio_pika.Message(
             body,
             headers=headers,
-            content_type="application/msgpack",
+            content_type=content_type,
             type=type,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT,
         )
@@ -146,12 +164,12 @@ class Connection:
 
     def __init__(self, connection: aio_pika.abc.AbstractConnection) -> None:
         self._connection = connection
-        self._reason = asyncio.get_running_loop().create_future()
+        self._lost_because: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         connection.close_callbacks.add(self._on_close)
 
     async def lost(self) -> None:
         """Wait until the connection is lost and raise `BrokerLostError`."""
-        raise BrokerLostError(await asyncio.shield(self._reason))
+        raise BrokerLostError(await asyncio.shield(self._lost_because))
 
     async def channel(self, *, prefetch: int | None = None, confirms: bool = False) -> Channel:
         """A new channel. `prefetch` bounds the messages delivered and not yet acknowledged."""
@@ -161,11 +179,20 @@ class Connection:
             if prefetch is not None:
                 await channel.set_qos(prefetch)
             channel.close_callbacks.add(self._on_close)
-            return Channel(channel)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancel)
+            return Channel(channel, self._lose)
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
-        if not self._reason.done():
-            self._reason.set_result(_reason(error))
+        self._lose(_reason(error))
+
+    def _on_consumer_cancel(self, *_: object) -> None:
+        # The queue was deleted, or moved to another node of a cluster.
+        self._lose("the broker has ended a consumer")
+
+    def _lose(self, reason: str) -> None:
+        if not self._lost_because.done():
+            self._lost_because.set_result(reason)
 
 
 @contextlib.asynccontextmanager
@@ -183,13 +210,16 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Connection]:
     finally:
         metrics.BROKER_CONNECTIONS.dec()
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(connection.close(), 2)
+            await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
 
-async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+async def keep_session(
+    session: Callable[[], Coroutine[Any, Any, None]], stopping: asyncio.Event, *, grace_s: float = 1.0
+) -> None:
     """Run `session` again whenever it loses the broker, with growing, jittered pauses, until it returns.
 
-    A session opens its connections, does its work and returns once `stopping` is set.
+    A session opens its connections, does its work and returns once `stopping` is set; it is cancelled when it has
+    not within `grace_s` seconds, say because it was connecting to a host that does not answer.
     """
     delay = FIRST_DELAY_S
     told = ""
@@ -197,18 +227,23 @@ async def keep_session(session: Callable[[], Awaitable[None]], stopping: asyncio
     while not stopping.is_set():
         began = loop.time()
         try:
-            await session()
+            await first_of(session(), _overdue(stopping, grace_s))
         except BrokerLostError as error:
-            if loop.time() - began > LONGEST_DELAY_S:
-                delay = FIRST_DELAY_S
+            if loop.time() - began > RAN_WELL_S:
+                delay, told = FIRST_DELAY_S, ""
             pause = delay * random.uniform(0.5, 1)
-            metrics.BROKER_RECONNECTS.inc()
+            metrics.BROKER_LOSSES.inc()
             if str(error) != told:
                 told = str(error)
                 log.warning("broker is away, trying again until it is back", reason=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             delay = min(LONGEST_DELAY_S, delay * 2)
+
+
+async def _overdue(stopping: asyncio.Event, grace_s: float) -> None:
+    await stopping.wait()
+    await asyncio.sleep(grace_s)
 
 
 @contextlib.contextmanager
@@ -218,10 +253,18 @@ def _as_lost() -> Iterator[None]:
         yield
     except ChannelNotFoundEntity as error:
         raise NotFoundError(_reason(error)) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Not our task was cancelled but what it waits for: aiormq does so when it gives a silent broker up.
+        raise BrokerLostError(_reason(error)) from error
     except (AMQPError, aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
         raise BrokerLostError(_reason(error)) from error
 
 
 def _reason(error: BaseException | None) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "no sign of life from the broker"
     text = str(error) if error is not None else ""
     return text or (type(error).__name__ if error is not None else "connection closed")

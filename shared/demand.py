@@ -9,7 +9,7 @@ are applied to it: what an event touched is as its last event says, the rest as 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -118,7 +118,8 @@ class Follower:
             encoded=True,
         )
         self._meanwhile: list[Change] | None = None
-        self._probes: set[str] = set()
+        self._probe = f"roost.probe.{uuid.uuid4().hex}"
+        self._probed = asyncio.Event()
 
     async def snapshot(self) -> int:
         """Take the snapshot and make the demand true; returns the drift. Raises `SnapshotError`."""
@@ -136,19 +137,17 @@ class Follower:
             self._meanwhile = None
             metrics.DEMAND_SNAPSHOT_SECONDS.set(asyncio.get_running_loop().time() - began)
 
-    async def first_snapshot(self, *, required: bool) -> None:
-        """Take the snapshot on a new connection. Where it is `required`, try until it works.
-
-        One that is not required may fail: what is known from before is used on, until `refresh` gets one.
-        """
+    async def snapshot_until_it_works(self) -> None:
+        """Take the snapshot, trying again while the management API does not give it."""
+        told = ""
         while True:
             try:
                 await self.snapshot()
                 return
             except SnapshotError as error:
-                log.warning("no snapshot of bindings", reason=str(error), trying_again=required)
-                if not required:
-                    return
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("no snapshot of bindings, trying again until there is one", reason=told)
             await asyncio.sleep(RETRY_S)
 
     async def refresh(self) -> None:
@@ -175,8 +174,8 @@ class Follower:
             return
         key = str(headers.get("routing_key"))
         created = message.routing_key == "binding.created"
-        if headers.get("source_name") == EVENT_EXCHANGE and created:
-            self._probes.add(key)
+        if key.startswith(self._probe):
+            self._probed.set()
         if headers.get("source_name") != TWEETS_EXCHANGE:
             return
         binding = Binding(str(headers.get("destination_kind")), str(headers.get("destination_name")), key)
@@ -190,17 +189,13 @@ class Follower:
 
         Binds `queue` once more, with keys that match nothing, until one of these bindings is told.
         """
-        prefix = f"roost.probe.{uuid.uuid4().hex}"
         for attempt in range(PROBE_ATTEMPTS):
-            key = f"{prefix}.{attempt}"
+            key = f"{self._probe}.{attempt}"
             await queue.bind(EVENT_EXCHANGE, key)
-            for _ in range(10):
-                if any(probe.startswith(prefix) for probe in self._probes):
-                    break
-                await asyncio.sleep(PROBE_PATIENCE_S / 10)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._probed.wait(), PROBE_PATIENCE_S)
             await queue.unbind(EVENT_EXCHANGE, key)
-            if any(probe.startswith(prefix) for probe in self._probes):
-                self._probes.clear()
+            if self._probed.is_set():
                 return
         raise EventsMissingError(
             "the broker tells nothing of its bindings: is event_exchange.vhost in rabbitmq.conf the vhost of Roost?"
@@ -235,11 +230,10 @@ def _parse(body: bytes) -> set[Binding]:
     return {Binding(row.destination_type, row.destination, row.routing_key) for row in rows}
 
 
-@contextlib.asynccontextmanager
 async def follow(
     demand: Demand, connection: Connection, *, queue_name: str, management_url: str, vhost: str
-) -> AsyncIterator[Follower]:
-    """Keep `demand` up to date by events while the context is open; the caller takes the snapshots.
+) -> Follower:
+    """Keep `demand` up to date by events from now on, as long as `connection` lives; the caller takes the snapshots.
 
     Raises `EventsMissingError` where the plugin is not there, `BrokerLostError` where the connection is lost.
     """
@@ -256,7 +250,7 @@ async def follow(
         ) from None
     await queue.consume(follower.on_event, ack=False)
     await follower.wait_for_events(queue)
-    yield follower
+    return follower
 
 
 def vhost_of(amqp_url: str) -> str:

@@ -11,8 +11,8 @@ import msgpack
 
 from shared.events import COLLECTION, SCHEMA_VERSION, Document, UnreadableError
 
-CONTENT_TYPE = "application/msgpack"
 TYPE = COLLECTION
+"""AMQP `type` property of these messages."""
 
 MAX_KEYS_BYTES = 64 * 1024
 """Keys of one message: a `CC` header that fills an AMQP frame (128 KiB) closes the connection."""
@@ -45,8 +45,11 @@ def messages(keys: Sequence[str], documents: Sequence[bytes]) -> Iterator[Messag
             yield Message(some_keys[0], headers, array_header + b"".join(some))
 
 
-def unpack(body: bytes) -> list[Document]:
+def unpack(body: bytes, headers: Mapping[str, Any]) -> list[Document]:
     """The documents of a message; raises `UnreadableError`."""
+    version = headers.get("v", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise UnreadableError(f"format {version} and not {SCHEMA_VERSION}")
     try:
         documents = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:

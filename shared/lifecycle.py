@@ -12,7 +12,7 @@ import uvloop
 
 from shared import logging, ops
 from shared.health import Health
-from shared.settings import ServiceSettings
+from shared.settings import BadSettingError, ServiceSettings, variable
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ def run(service: Service, settings: ServiceSettings, *, name: str) -> None:
     logging.configure(level=settings.log_level, json=settings.log_format == "json", service=name)
     try:
         uvloop.run(_run(service, settings))
-    except (StartError, OSError) as error:
+    except (StartError, BadSettingError) as error:
         log.error("can't run", reason=str(error))
         sys.exit(1)
 
@@ -57,7 +57,8 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with ops.serve(service.health, host=settings.ops_host, port=settings.ops_port) as port:
+    setting = variable(type(settings), "ops_port")
+    async with ops.serve(service.health, host=settings.ops_host, port=settings.ops_port, setting=setting) as port:
         log.info("starting", ops_port=port)
         await service.run(stopping)
     log.info("stopped")

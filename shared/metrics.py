@@ -44,18 +44,21 @@ DEMAND_SNAPSHOT_SECONDS = Gauge("roost_demand_snapshot_seconds", "How long the l
 
 # gateway
 GATEWAY_SOCKETS = Gauge("roost_gateway_sockets", "Browsers and other clients connected.")
-GATEWAY_ROOMS = Gauge("roost_gateway_rooms", "Rooms with at least one member.")
+GATEWAY_ROOMS = Gauge(
+    "roost_gateway_rooms", "Open rooms: with members, or left by the last one not long ago and still bound."
+)
 GATEWAY_BINDINGS = Gauge("roost_gateway_bindings", "Labels that the gateway's queue is bound to.")
 GATEWAY_RECEIVED = Counter("roost_gateway_received", "Events received from the broker.")
 GATEWAY_UNREADABLE = Counter("roost_gateway_unreadable", "Messages from the broker that could not be read.")
 GATEWAY_DELIVERIES = Counter(
     "roost_gateway_deliveries", "Events sent to one room: a tweet for two rooms counts twice.", ["event"]
 )
-GATEWAY_STALE = Counter(
-    "roost_gateway_stale", "Copies and old versions that were not shown again, counted per event."
+GATEWAY_NOTHING_NEW = Counter(
+    "roost_gateway_nothing_new",
+    "Events that changed nothing in any room: copies, old versions, changes of tweets that were not shown here.",
 )
 GATEWAY_REFUSED = Counter("roost_gateway_refused", "Requests of clients that were refused.", ["code"])
 
 # every service
 BROKER_CONNECTIONS = Gauge("roost_broker_connections", "Connections to the broker that the service has open.")
-BROKER_RECONNECTS = Counter("roost_broker_reconnects", "How often the broker was lost or could not be reached.")
+BROKER_LOSSES = Counter("roost_broker_losses", "How often the broker was lost or could not be reached.")

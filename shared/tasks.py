@@ -4,23 +4,32 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+Work = Coroutine[Any, Any, object]
 
-async def first_of(*works: Coroutine[Any, Any, object]) -> None:
+
+async def first_of(*works: Work) -> None:
     """Run `works` until one of them ends; cancel the others, wait for them, raise what the first one raised."""
-    await _run(works, asyncio.FIRST_COMPLETED)
+    await _run(works, until_first=True)
 
 
-async def together(*works: Coroutine[Any, Any, object]) -> None:
+async def together(*works: Work) -> None:
     """Run `works` until all have ended, or one has failed: then cancel the others and raise what it raised."""
-    await _run(works, asyncio.FIRST_EXCEPTION)
+    await _run(works, until_first=False)
 
 
-async def _run(works: tuple[Coroutine[Any, Any, object], ...], until: str) -> None:
+async def _run(works: tuple[Work, ...], *, until_first: bool) -> None:
     tasks = [asyncio.create_task(work) for work in works]
+    pending = set(tasks)
     try:
-        done, _ = await asyncio.wait(tasks, return_when=until)
-        for task in done:
-            task.result()
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.cancelled():
+                    # Cancelled by somebody else: as quiet as an end, and as bad as a failure.
+                    raise RuntimeError(f"{task.get_name()} was cancelled from outside")
+                task.result()
+            if until_first:
+                return
     finally:
         for task in tasks:
             task.cancel()

@@ -20,6 +20,7 @@ from shared.events import Action
 from shared.health import Health
 from shared.labels import Label
 from shared.ops import listening
+from shared.settings import variable
 from shared.tasks import first_of, together
 
 log = structlog.get_logger()
@@ -53,11 +54,13 @@ class GatewayApp:
         closed = asyncio.Event()
 
         async def serve() -> None:
-            async with listening(app, host=self._settings.host, port=self._settings.port) as self.port:
+            settings = self._settings
+            setting = variable(type(settings), "port")
+            async with listening(app, host=settings.host, port=settings.port, setting=setting) as self.port:
                 self.health.set("http", True)
                 log.info("serving", port=self.port)
                 await stopping.wait()
-                await asyncio.sleep(self._settings.drain_s)
+                await asyncio.sleep(settings.drain_s)
                 await close_transports(self._server)
                 closed.set()
 

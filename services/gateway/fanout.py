@@ -16,7 +16,11 @@ EVENTS = {Action.CREATE: "newTweet", Action.UPDATE: "updateTweet", Action.DESTRO
 
 
 class Fanout:
-    """Delivers tweets to rooms. It has no state of its own."""
+    """Delivers tweets to rooms. It has no state of its own.
+
+    Who is in a room is known twice: to `Rooms`, for what the gateway wants of the broker, and to Socket.IO, which
+    does the sending. `enter` and `leave` are the only places that tell the latter.
+    """
 
     def __init__(self, server: socketio.AsyncServer, rooms: Rooms, versions: Versions) -> None:
         self._server = server
@@ -26,10 +30,9 @@ class Fanout:
     async def deliver(self, message: Message) -> None:
         """One message of the broker to all rooms that it matches."""
         try:
-            documents = feed.unpack(message.body)
+            documents = feed.unpack(message.body, message.headers)
         except UnreadableError as error:
-            metrics.GATEWAY_UNREADABLE.inc()
-            log.warning("unreadable message on the exchange tweets", reason=str(error), key=message.routing_key)
+            self._unreadable(message, str(error))
             return
         rooms = [
             room
@@ -40,21 +43,28 @@ class Fanout:
             metrics.GATEWAY_RECEIVED.inc()
             deliveries = self._versions.apply(document, rooms)
             if not deliveries:
-                metrics.GATEWAY_STALE.inc()
+                metrics.GATEWAY_NOTHING_NEW.inc()
             for delivery in deliveries:
-                await self._tell(delivery)
+                try:
+                    await self._tell(delivery)
+                except (TypeError, ValueError, RecursionError) as error:
+                    self._unreadable(message, f"no JSON can be made of it: {error}")
+
+    def _unreadable(self, message: Message, reason: str) -> None:
+        metrics.GATEWAY_UNREADABLE.inc()
+        log.warning("unreadable message on the exchange tweets", reason=reason, key=message.routing_key)
 
     async def enter(self, sid: str, room: Room) -> None:
         """From now on deliver what is told to `room` to the socket `sid`."""
-        await self._server.enter_room(sid, room.label.key)
+        await self._server.enter_room(sid, room.key)
 
     async def leave(self, sid: str, room: Room) -> None:
         """Undo `enter`."""
-        await self._server.leave_room(sid, room.label.key)
+        await self._server.leave_room(sid, room.key)
 
     async def _tell(self, delivery: Delivery) -> None:
         room = delivery.room
         if room.members:
             event = EVENTS[delivery.action]
-            await self._server.emit(event, (delivery.document, room.name), room=room.label.key)
+            await self._server.emit(event, (delivery.document, room.name), room=room.key)
             metrics.GATEWAY_DELIVERIES.labels(event=event).inc()

@@ -6,10 +6,11 @@ from shared.labels import Label
 class Room:
     """One room from its opening to its closing. Opened again it is another room, of which nobody saw anything."""
 
-    __slots__ = ("label", "members", "name")
+    __slots__ = ("key", "label", "members", "name")
 
     def __init__(self, label: Label) -> None:
         self.label = label
+        self.key = label.key
         self.name = label.room
         self.members: set[str] = set()
 
@@ -21,22 +22,21 @@ class Rooms:
     """
 
     def __init__(self) -> None:
-        self._open: dict[Label, Room] = {}
-        self._by_key: dict[str, Room] = {}
+        self._open: dict[str, Room] = {}
         self._joined: dict[str, set[Room]] = {}
 
     def join(self, sid: str, label: Label) -> Room:
         """Make `sid` a member of the room of `label`, which is opened if it is not."""
-        room = self._open.get(label)
+        room = self._open.get(label.key)
         if room is None:
-            room = self._open[label] = self._by_key[label.key] = Room(label)
+            room = self._open[label.key] = Room(label)
         room.members.add(sid)
         self._joined.setdefault(sid, set()).add(room)
         return room
 
     def leave(self, sid: str, label: Label) -> bool:
         """End a membership; returns whether `sid` was the last member."""
-        room = self._open.get(label)
+        room = self._open.get(label.key)
         if room is None or sid not in room.members:
             return False
         room.members.discard(sid)
@@ -52,27 +52,26 @@ class Rooms:
 
     def close(self, label: Label) -> None:
         """Close the room if it is open and empty."""
-        room = self._open.get(label)
+        room = self._open.get(label.key)
         if room is not None and not room.members:
-            del self._open[label]
-            del self._by_key[label.key]
+            del self._open[label.key]
 
     def is_member(self, sid: str, label: Label) -> bool:
         """Whether `sid` is in the room."""
-        room = self._open.get(label)
+        room = self._open.get(label.key)
         return room is not None and sid in room.members
 
     def with_key(self, key: str) -> Room | None:
         """The open room whose canonical routing key is `key`."""
-        return self._by_key.get(key)
+        return self._open.get(key)
 
     def all(self) -> list[Room]:
         """Every open room."""
         return list(self._open.values())
 
-    def __contains__(self, label: object) -> bool:
+    def __contains__(self, label: Label) -> bool:
         """Whether the room of a label is open."""
-        return label in self._open
+        return label.key in self._open
 
     def __len__(self) -> int:
         """How many rooms are open."""

@@ -1,7 +1,9 @@
 """The Socket.IO side: what clients may ask for, and the answers."""
 
+import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import socketio
@@ -22,6 +24,13 @@ Refusal = dict[str, dict[str, str]]
 """Acknowledgement of a refused request: `{"error": {"code", "message"}}`. It has changed nothing."""
 
 
+class _StrictJson:
+    """JSON as browsers read it: without NaN and Infinity, which are refused with `ValueError`."""
+
+    dumps = staticmethod(partial(json.dumps, allow_nan=False))
+    loads = staticmethod(json.loads)
+
+
 class _NoClientMistakes(logging.Filter):
     """Keeps out of our log what clients do wrong, such as going on with a session of a gateway that has ended."""
 
@@ -29,17 +38,20 @@ class _NoClientMistakes(logging.Filter):
         return "further occurrences of this error" not in record.getMessage()
 
 
+_logger = logging.getLogger(__name__)
+_logger.addFilter(_NoClientMistakes())
+
+
 def make_server() -> socketio.AsyncServer:
     """The Socket.IO server. Events of one client are handled one after the other, in their order."""
-    logger = logging.getLogger(__name__)
-    logger.addFilter(_NoClientMistakes())
     return socketio.AsyncServer(
         async_mode="aiohttp",
         async_handlers=False,
         max_http_buffer_size=MAX_PAYLOAD_BYTES,
         namespaces=["/"],
-        logger=logger,
-        engineio_logger=logger,
+        json=_StrictJson,
+        logger=_logger,
+        engineio_logger=_logger,
     )
 
 
@@ -79,13 +91,9 @@ class Clients:
             self._bindings.release(label)
 
     async def _subscribe(self, sid: str, request: object = None) -> bool | dict[str, str] | Refusal:
-        path = request.get("room") if isinstance(request, dict) else request
-        if not isinstance(path, str):
-            return _refusal("bad_request", 'subscribe takes a room, as it stands in the URL: "nfl" or {room: "nfl"}')
-        try:
-            label = parse_path(path)
-        except LabelError as error:
-            return _refusal("bad_room", str(error))
+        label = _label_of(request.get("room") if isinstance(request, dict) else request)
+        if not isinstance(label, Label):
+            return label
         if label not in self._rooms and len(self._rooms) >= self._max_rooms:
             return _refusal("too_many_rooms", f"this gateway has {self._max_rooms} rooms already; try again later")
         await self._join(sid, label)
@@ -99,18 +107,24 @@ class Clients:
             await self._fanout.enter(sid, room)
 
     async def _unsubscribe(self, sid: str, request: object = None) -> bool | Refusal:
-        if not isinstance(request, str):
-            return _refusal("bad_request", "unsubscribe takes a room, as it stands in the URL")
-        try:
-            label = parse_path(request)
-        except LabelError as error:
-            return _refusal("bad_room", str(error))
+        label = _label_of(request)
+        if not isinstance(label, Label):
+            return label
         room = self._rooms.with_key(label.key)
         if room is not None and self._rooms.is_member(sid, label):
             await self._fanout.leave(sid, room)
             if self._rooms.leave(sid, label):
                 self._bindings.release(label)
         return True
+
+
+def _label_of(path: object) -> Label | Refusal:
+    if not isinstance(path, str):
+        return _refusal("bad_request", 'a room is a string, as it stands in the URL: "nfl"')
+    try:
+        return parse_path(path)
+    except LabelError as error:
+        return _refusal("bad_room", str(error))
 
 
 def _refusal(code: str, message: str) -> Refusal:

@@ -21,7 +21,7 @@ class GatewaySettings(ServiceSettings):
     drain_s: float = Field(
         default=0.0,
         ge=0,
-        le=5,
+        le=3,
         description="Seconds between failing /healthz and closing connections when stopping: "
         "a little more than the load balancer needs to notice.",
     )
@@ -32,7 +32,9 @@ class GatewaySettings(ServiceSettings):
         description="Seconds for which a room stays bound when its last member has left.",
     )
     max_rooms: int = Field(
-        default=10_000, ge=1, description="Rooms with members at most; a subscription beyond it is refused."
+        default=10_000,
+        ge=1,
+        description="Open rooms at most, the empty ones that are still bound too; a subscription beyond is refused.",
     )
     remembered_tweets: int = Field(
         default=50_000,

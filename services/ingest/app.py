@@ -52,6 +52,8 @@ class IngestApp:
         async def pump() -> None:
             try:
                 await self._pump.run(stopping, flush_s=FLUSH_S)
+            except SourceError as error:
+                raise StartError(f"the source can't be read on: {error}") from None
             finally:
                 finished.set()
 

@@ -76,6 +76,8 @@ class Pump:
 
                 await together(read_until_stopping(), *(self._send() for _ in range(MAX_UNCONFIRMED_BATCHES)))
         except TimeoutError:
+            if not deadline.expired():
+                raise  # of the source
             log.warning("stopped before the broker had confirmed all", events=self.pending)
 
     @property

@@ -1,6 +1,7 @@
 """The router's parts put together: demand on one side, raw batches on the other."""
 
 import asyncio
+import contextlib
 import uuid
 
 import structlog
@@ -9,8 +10,8 @@ from services.router.matcher import Matcher, TooManyTermsError
 from services.router.settings import RouterSettings
 from services.router.worker import Worker
 from shared import metrics
-from shared.broker import connect, keep_session
-from shared.demand import Demand, EventsMissingError, follow, vhost_of
+from shared.broker import Queue, connect, keep_session
+from shared.demand import Demand, EventsMissingError, Follower, SnapshotError, follow, vhost_of
 from shared.health import Health
 from shared.labels import LabelError
 from shared.lifecycle import StartError
@@ -23,11 +24,15 @@ DRAIN_S = 3.0
 """How long a router that stops waits for the batches under way; what is not done by then another router gets."""
 
 
+SNAPSHOT_PATIENCE_S = 2.0
+"""How long a router that knows the demand from before waits for a new snapshot until it works on without."""
+
+
 class RouterApp:
     """One router. It keeps no state but what it knows of the demand."""
 
     def __init__(self, settings: RouterSettings) -> None:
-        self.health = Health("broker", "demand")
+        self.health = Health("broker", "demand", "consuming")
         self._settings = settings
         self._matcher = Matcher(max_terms=settings.max_terms)
         self._demand = Demand(wanted=self._wanted, unwanted=self._unwanted)
@@ -35,7 +40,7 @@ class RouterApp:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Route until `stopping`. Raises `StartError` where the broker lacks the event exchange."""
-        await keep_session(lambda: self._session(stopping), stopping)
+        await keep_session(lambda: self._session(stopping), stopping, grace_s=DRAIN_S + 1)
 
     async def _session(self, stopping: asyncio.Event) -> None:
         url = self._settings.amqp_url
@@ -43,35 +48,49 @@ class RouterApp:
             connect(url, name="router consuming") as consuming,
             connect(url, name="router publishing") as publishing,
         ):
+            self.health.set("broker", True)
             try:
-                self.health.set("broker", True)
-                async with follow(
+                follower = await follow(
                     self._demand,
                     consuming,
                     queue_name=f"router.events.{uuid.uuid4().hex}",
                     management_url=self._settings.management_url,
                     vhost=vhost_of(url),
-                ) as follower:
-                    channel = await consuming.channel(prefetch=self._settings.prefetch)
-                    queue = await channel.queue(ROUTER_QUEUE)
-                    worker = Worker(self._matcher, await publishing.channel(confirms=True))
-
-                    async def route() -> None:
-                        await follower.first_snapshot(required=not self._knows_demand)
-                        self._knows_demand = True
-                        self.health.set("demand", True)
-                        metrics.ROUTER_KEYS.set(len(self._demand))
-                        await queue.consume(worker.handle)
-                        log.info("routing", keys=len(self._demand), terms=self._matcher.terms)
-                        await follower.refresh()
-
-                    await first_of(stopping.wait(), consuming.lost(), publishing.lost(), route())
-                    await queue.stop_consuming()
-                    await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
+                )
+                channel = await consuming.channel(prefetch=self._settings.prefetch)
+                queue = await channel.queue(ROUTER_QUEUE)
+                worker = Worker(self._matcher, await publishing.channel(confirms=True))
+                await first_of(
+                    stopping.wait(), consuming.lost(), publishing.lost(), self._route(follower, queue, worker)
+                )
+                await queue.stop_consuming()
+                await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
             except EventsMissingError as error:
                 raise StartError(str(error)) from None
             finally:
                 self.health.set("broker", False)
+                self.health.set("consuming", False)
+
+    async def _route(self, follower: Follower, queue: Queue, worker: Worker) -> None:
+        """Learn the demand, then work; go on learning meanwhile."""
+        up_to_date = False
+        if self._knows_demand:
+            # A new snapshot, but not at any price: what was known before the connection was lost will do.
+            with contextlib.suppress(TimeoutError, SnapshotError):
+                await asyncio.wait_for(follower.snapshot(), SNAPSHOT_PATIENCE_S)
+                up_to_date = True
+        else:
+            await follower.snapshot_until_it_works()
+            up_to_date = True
+        self._knows_demand = True
+        self.health.set("demand", True)
+        metrics.ROUTER_KEYS.set(len(self._demand))
+        await queue.consume(worker.handle)
+        self.health.set("consuming", True)
+        log.info("routing", keys=len(self._demand), terms=self._matcher.terms)
+        if not up_to_date:
+            await follower.snapshot_until_it_works()
+        await follower.refresh()
 
     def _wanted(self, key: str) -> None:
         metrics.ROUTER_KEYS.set(len(self._demand))

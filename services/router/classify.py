@@ -32,7 +32,7 @@ def classify(body: bytes, keys_of: Callable[[Facets], list[str]]) -> Classified:
     try:
         entries = raw.unpack(body)
     except UnreadableError as error:
-        return Classified([], [Dead(body, str(error))], 1, 0, 0)
+        return dead_batch(body, str(error))
     dead: list[Dead] = []
     by_keys: dict[tuple[str, ...], list[bytes]] = {}
     unmatched = 0
@@ -49,3 +49,8 @@ def classify(body: bytes, keys_of: Callable[[Facets], list[str]]) -> Classified:
             unmatched += 1
     messages = [message for keys, documents in by_keys.items() for message in feed.messages(keys, documents)]
     return Classified(messages, dead, len(entries), len(entries) - len(dead) - unmatched, unmatched)
+
+
+def dead_batch(body: bytes, reason: str) -> Classified:
+    """A batch that is a dead letter as a whole."""
+    return Classified([], [Dead(body, reason)], events=1, published=0, unmatched=0)

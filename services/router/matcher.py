@@ -120,7 +120,8 @@ class Matcher:
 
     def _admit_next(self) -> None:
         """There is a place: the label that has waited longest gets it, in all its spellings."""
-        for label in list(self._waiting)[:1]:
+        label = next(iter(self._waiting), None)
+        if label is not None:
             for key in self._waiting.pop(label):
                 self.want(key)
 

@@ -5,10 +5,11 @@ import time
 
 import structlog
 
-from services.router.classify import Dead, classify
+from services.router.classify import Classified, Dead, classify, dead_batch
 from services.router.matcher import Matcher
 from shared import feed, metrics
-from shared.broker import BrokerLostError, Channel, Message, RefusedError
+from shared.broker import Channel, Message, RefusedError
+from shared.events import SCHEMA_VERSION
 from shared.topology import DEAD_EXCHANGE, TWEETS_EXCHANGE
 
 log = structlog.get_logger()
@@ -20,18 +21,20 @@ class Worker:
     def __init__(self, matcher: Matcher, publishing: Channel) -> None:
         self._matcher = matcher
         self._publishing = publishing
-        self._under_way: set[asyncio.Task[None] | None] = set()
+        self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def handle(self, message: Message) -> None:
-        """One raw batch. Acknowledged only when all that was made of it is confirmed, so nothing is lost halfway."""
-        task = asyncio.current_task()
-        self._under_way.add(task)
+        """One raw batch. Acknowledged only when all that was made of it is confirmed, so nothing is lost halfway.
+
+        Raises `BrokerLostError`: the broker gives the batch to a router again.
+        """
+        self._under_way += 1
         self._idle.clear()
         try:
             began = time.perf_counter()
-            result = classify(message.body, self._matcher.keys_of)
+            result = self._classify(message)
             metrics.ROUTER_CLASSIFY_SECONDS.observe(time.perf_counter() - began)
             await asyncio.gather(
                 *(self._publish(one) for one in result.messages), *(self._bury(dead) for dead in result.dead)
@@ -41,17 +44,25 @@ class Worker:
             metrics.ROUTER_PUBLISHED.inc(result.published)
             metrics.ROUTER_MESSAGES.inc(len(result.messages))
             metrics.ROUTER_UNMATCHED.inc(result.unmatched)
-        except BrokerLostError:
-            # The broker gives the batch to a router again; the session that owns this worker ends as well.
-            pass
         finally:
-            self._under_way.discard(task)
+            self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
 
     async def idle(self) -> None:
         """Wait until no batch is under way."""
         await self._idle.wait()
+
+    def _classify(self, message: Message) -> Classified:
+        version = message.headers.get("v", SCHEMA_VERSION)
+        if version != SCHEMA_VERSION:
+            return dead_batch(message.body, f"format {version}, and this router reads {SCHEMA_VERSION}")
+        try:
+            return classify(message.body, self._matcher.keys_of)
+        except Exception as error:
+            # A mistake of ours. Given back, the batch would come again and again; it waits for whoever mends it.
+            log.exception("a batch could not be classified")
+            return dead_batch(message.body, f"could not be classified: {error!r}")
 
     async def _publish(self, message: feed.Message) -> None:
         try:
@@ -70,6 +81,9 @@ class Worker:
     async def _bury(self, dead: Dead) -> None:
         metrics.ROUTER_DEAD.inc()
         log.warning("unreadable, to dead-letters", reason=dead.reason, bytes=len(dead.body))
-        await self._publishing.publish(
-            DEAD_EXCHANGE, dead.body, type="dead", headers={"reason": dead.reason}, persistent=True
-        )
+        try:
+            await self._publishing.publish(
+                DEAD_EXCHANGE, dead.body, type="dead", headers={"reason": dead.reason}, persistent=True
+            )
+        except RefusedError:
+            log.error("dead-letters is full and refuses; the message is dropped", reason=dead.reason)

@@ -2,7 +2,9 @@
 
 import asyncio
 
+import aio_pika
 import aiohttp
+import msgpack
 import pytest
 
 from services.gateway.app import GatewayApp
@@ -180,11 +182,19 @@ async def test_the_rooms_can_be_listed(broker: Broker) -> None:
             }
 
 
-@pytest.mark.parametrize("broken", [{"action": "create"}, [], 7, {"action": "create", "id": "x", "mtime": "soon"}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"action": "create"},
+        [],
+        7,
+        {"action": "create", "id": "x", "mtime": "soon"},
+        # Documents in order, of which no JSON can be made.
+        {"action": "create", "id": "x", "mtime": 1, "seq": 1, "created_at": msgpack.Timestamp(1)},
+        {"action": "create", "id": "x", "mtime": 1, "seq": 1, "text": float("nan")},
+    ],
+)
 async def test_what_a_gateway_can_not_read_stops_nobody(broker: Broker, broken: object) -> None:
-    import aio_pika
-    import msgpack
-
     async with router(broker), gateway(broker) as app, browser(app.port) as client:
         await client.call("subscribe", "nfl")
         connection = await aio_pika.connect(broker.amqp_url("admin"))

@@ -1,14 +1,24 @@
-"""The broker goes and comes back: everything works again by itself."""
+"""What goes away comes back: the broker, a connection, a queue. Everything works again by itself."""
 
 import asyncio
+import time
 
+import aio_pika
+import pytest
+
+from services.gateway.app import GatewayApp
+from services.gateway.settings import GatewaySettings
 from services.ingest.app import IngestApp
 from services.ingest.settings import IngestSettings
+from services.router.app import RouterApp
+from services.router.settings import RouterSettings
+from shared.lifecycle import Service
 from tests.integration.test_ingest import Posts
 from tests.support.broker import Broker
 from tests.support.browsers import browser
-from tests.support.exchange import publish
-from tests.support.services import gateway, router, running, until_ready
+from tests.support.exchange import consumer, publish
+from tests.support.proxy import proxy
+from tests.support.services import gateway, metric, router, running, until_ready
 from tests.support.tweets import tweet
 from tests.support.waiting import eventually
 
@@ -35,3 +45,65 @@ async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tw
             return "nfl after the restart" in client.texts("nfl")
 
         await eventually(arrives)
+
+
+async def test_a_connection_that_falls_silent_is_given_up_and_nothing_published_on_it_is_lost(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.broker.HEARTBEAT_S", 1)
+    source = Posts(can_wait=True, number=20_000)
+    losses = metric("roost_broker_losses_total")
+    async with proxy(broker) as between, router(broker), consumer(broker, ["term.post"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
+        settings = IngestSettings(amqp_url=f"amqp://ingest:ingest@127.0.0.1:{between.port}/", buffer_events=500)
+        async with running(app := IngestApp(settings, source)):
+            await eventually(lambda: len(taken.texts()) > 1000)
+            between.stall()
+            await eventually(lambda: not app.health.ready, what="the silence is noticed", within_s=20)
+            assert source.read < 20_000
+            assert metric("roost_broker_losses_total") > losses
+            between.flow()
+            await eventually(lambda: len(set(taken.texts())) == 20_000, within_s=30)
+
+
+async def test_a_router_whose_queue_was_deleted_takes_it_up_again(broker: Broker) -> None:
+    connection = await aio_pika.connect(broker.amqp_url("admin"))
+    async with connection, router(broker) as app, consumer(broker, ["term.again"]) as taken:
+        channel = await connection.channel()
+        await channel.queue_delete("router.raw")
+        queue = await channel.declare_queue("router.raw", durable=True, arguments={"x-queue-type": "classic"})
+        await queue.bind("tweets.raw")
+        await eventually(lambda: not app.health.ready)
+        await until_ready(app)
+        await publish(broker, tweet("and again"))
+        await eventually(lambda: taken.texts() == ["and again"])
+
+
+async def test_a_mistake_in_classification_costs_one_batch_and_not_the_router(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with router(broker, prefetch=1), consumer(broker, ["term.fine"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
+        with monkeypatch.context() as patched:
+            patched.setattr("services.router.worker.classify", lambda *_: 1 / 0)
+            dead = metric("roost_router_dead_lettered_total")
+            await publish(broker, tweet("fine, but unlucky"))
+            await eventually(lambda: metric("roost_router_dead_lettered_total") == dead + 1)
+        await publish(broker, tweet("fine"))
+        await eventually(lambda: taken.texts() == ["fine"])
+
+
+@pytest.mark.parametrize("name", ["ingest", "router", "gateway"])
+async def test_a_service_that_connects_to_a_silent_host_stops_at_once(broker: Broker, name: str) -> None:
+    async with proxy(broker) as between:
+        between.stall()
+        url = f"amqp://{name}:{name}@127.0.0.1:{between.port}/"
+        services: dict[str, Service] = {
+            "ingest": IngestApp(IngestSettings(amqp_url=url), Posts(can_wait=True, number=0)),
+            "router": RouterApp(RouterSettings(amqp_url=url)),
+            "gateway": GatewayApp(GatewaySettings(amqp_url=url, port=0)),
+        }
+        async with running(services[name]):
+            await asyncio.wait_for(between.accepted.wait(), 5)
+            began = time.monotonic()
+        assert time.monotonic() - began < 6

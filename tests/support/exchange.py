@@ -53,7 +53,9 @@ async def consumer(broker: Broker, keys: Iterable[str]) -> AsyncIterator[Consume
 
     async def on_message(message: aio_pika.abc.AbstractIncomingMessage) -> None:
         received.messages.append(
-            Received(feed.labels(message.routing_key or "", message.headers), feed.unpack(message.body))
+            Received(
+                feed.labels(message.routing_key or "", message.headers), feed.unpack(message.body, message.headers)
+            )
         )
 
     connection = await aio_pika.connect(broker.amqp_url("consumer"))

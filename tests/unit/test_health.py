@@ -40,7 +40,7 @@ class TestPrivatePort:
     @pytest.fixture
     async def served(self) -> AsyncIterator[tuple[Health, str]]:
         health = Health("broker")
-        async with ops.serve(health, host="127.0.0.1", port=0) as port:
+        async with ops.serve(health, host="127.0.0.1", port=0, setting="") as port:
             yield health, f"http://127.0.0.1:{port}"
 
     async def statuses(self, base: str) -> tuple[int, int]:

@@ -204,7 +204,7 @@ class TestClassify:
         bad = msgpack.packb([b"document", "create", 5])
         result = classify(raw.join([good[0], bad, good[1]]), lambda _: ["all"])
         [message] = result.messages
-        assert [document["text"] for document in feed.unpack(message.body)] == ["one", "two"]
+        assert [document["text"] for document in feed.unpack(message.body, message.headers)] == ["one", "two"]
         [dead] = result.dead
         assert (dead.body, dead.reason) == (bad, "an entry is not an array of eight")
 
@@ -252,7 +252,7 @@ class TestFeed:
         for message in messages:
             labels = feed.labels(message.routing_key, message.headers)
             assert len(labels) == 1 or sum(len(label.encode()) for label in labels) <= 40
-            travelling = feed.unpack(message.body)
+            travelling = feed.unpack(message.body, message.headers)
             assert len(travelling) == 1 or len(message.body) <= 120 + 5
         expected = [msgpack.unpackb(document) for document in documents]
         assert received_by_key(messages) == (dict.fromkeys(keys, expected) if documents else {})
@@ -269,7 +269,7 @@ class TestFeed:
     def test_a_document_over_the_limit_travels_alone(self) -> None:
         small, large = msgpack.packb(document_of(tweet("small"))), msgpack.packb(document_of(tweet("x" * 2**21)))
         messages = list(feed.messages(["all"], [small, large, small]))
-        assert [len(feed.unpack(message.body)) for message in messages] == [1, 1, 1]
+        assert [len(feed.unpack(message.body, message.headers)) for message in messages] == [1, 1, 1]
 
     @settings(deadline=None, max_examples=150)
     @given(
@@ -287,7 +287,7 @@ class TestFeed:
     @example(b"\x91" * 5000)
     def test_a_damaged_message_is_unreadable_and_nothing_worse(self, body: bytes) -> None:
         try:
-            documents = feed.unpack(body)
+            documents = feed.unpack(body, {})
         except UnreadableError as error:
             assert str(error)
         else:
@@ -303,5 +303,5 @@ def received_by_key(messages: Iterable[feed.Message]) -> dict[str, list[dict[str
     received: dict[str, list[dict[str, Any]]] = {}
     for message in messages:
         for key in feed.labels(message.routing_key, message.headers):
-            received.setdefault(key, []).extend(feed.unpack(message.body))
+            received.setdefault(key, []).extend(feed.unpack(message.body, message.headers))
     return received
