@@ -144,9 +144,10 @@ export class Feed {
     const before = gently ? first.offsetTop : 0;
     this.#root.prepend(fragment);
     if (!gently) return;
-    const glide = [{ transform: `translateY(${before - first.offsetTop}px)` }, { transform: "none" }];
+    const down = first.offsetTop - before;
+    const glide = [{ transform: `translateY(${-down}px)` }, { transform: "none" }];
     for (const article of this.#root.children) {
-      if (article.offsetTop > window.innerHeight) break;
+      if (article.offsetTop - down > window.innerHeight) break; // out of sight before and after
       article.animate(glide, { duration: GLIDE_MS, easing: "ease-out" });
     }
   }
