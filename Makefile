@@ -32,6 +32,8 @@ logs: setup ## follow the logs
 
 tail: setup ## print the tweets of KEY (has_url, term.nfl, 'lang.*', '#', or several)
 	@url=$$($(VENV)/python -m deploy amqp-url) && set -f && \
+	for key in $$KEY; do case $$key in *.*|*'#'*|*'*'*|all|has_url|has_media) ;; \
+	*) echo "roost: nothing has the key '$$key'; for tweets that contain it: make tail KEY=term.$$key" >&2 ;; esac; done && \
 	ROOST_AMQP_URL=$${ROOST_AMQP_URL:-$$url} $(VENV)/python examples/tail.py $$KEY
 
 test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on

@@ -17,7 +17,8 @@ import aiormq
 import structlog
 import yarl
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, ProbableAuthenticationError
+from aiormq.exceptions import InvalidFrameError
 
 from shared import metrics
 from shared.tasks import first_of
@@ -199,13 +200,20 @@ class Connection:
 async def connect(url: str, *, name: str) -> AsyncIterator[Connection]:
     """A connection, closed in the end; `name` is what RabbitMQ's management shows. Raises `BrokerLostError`."""
     with _as_lost():
-        connection = await aio_pika.connect(
-            yarl.URL(url).update_query(heartbeat=HEARTBEAT_S),
-            timeout=CONNECT_TIMEOUT_S,
-            client_properties={"connection_name": name},
-        )
+        try:
+            connection = await aio_pika.connect(
+                yarl.URL(url).update_query(heartbeat=HEARTBEAT_S),
+                timeout=CONNECT_TIMEOUT_S,
+                client_properties={"connection_name": name},
+            )
+        except ProbableAuthenticationError as error:
+            raise BrokerLostError(f"the broker refuses {yarl.URL(url).user}: check user and password") from error
+        except InvalidFrameError as error:
+            # What RabbitMQ does for a virtual host that is not there or not allowed.
+            raise BrokerLostError(f"the broker refuses the virtual host of {yarl.URL(url).path!r}") from error
     metrics.BROKER_CONNECTIONS.inc()
     try:
+        _raise_if_cancelled()
         yield Connection(connection)
     finally:
         metrics.BROKER_CONNECTIONS.dec()
@@ -229,6 +237,7 @@ async def keep_session(
         try:
             await first_of(session(), _overdue(stopping, grace_s))
         except BrokerLostError as error:
+            _raise_if_cancelled()
             if loop.time() - began > RAN_WELL_S:
                 delay, told = FIRST_DELAY_S, ""
             pause = delay * random.uniform(0.5, 1)
@@ -239,6 +248,13 @@ async def keep_session(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             delay = min(LONGEST_DELAY_S, delay * 2)
+
+
+def _raise_if_cancelled() -> None:
+    """Raise a cancellation that a library has swallowed."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _overdue(stopping: asyncio.Event, grace_s: float) -> None:
@@ -254,9 +270,7 @@ def _as_lost() -> Iterator[None]:
     except ChannelNotFoundEntity as error:
         raise NotFoundError(_reason(error)) from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+        _raise_if_cancelled()
         # Not our task was cancelled but what it waits for: aiormq does so when it gives a silent broker up.
         raise BrokerLostError(_reason(error)) from error
     except (AMQPError, aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:

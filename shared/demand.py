@@ -210,7 +210,7 @@ class Follower:
             ):
                 body = await response.read()
                 if response.status != 200:
-                    raise SnapshotError(f"the management API answered {response.status} for {self._url.path}")
+                    raise SnapshotError(f"the management API answered {response.status} for {self._url.raw_path}")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise SnapshotError(f"the management API can't be reached: {error or type(error).__name__}") from error
         return await asyncio.to_thread(_parse, body)

@@ -57,6 +57,9 @@ GATEWAY_NOTHING_NEW = Counter(
     "roost_gateway_nothing_new",
     "Events that changed nothing in any room: copies, old versions, changes of tweets that were not shown here.",
 )
+GATEWAY_CLIENT_MISTAKES = Counter(
+    "roost_gateway_client_mistakes", "Packets and HTTP requests of clients that could not be read."
+)
 GATEWAY_REFUSED = Counter("roost_gateway_refused", "Requests of clients that were refused.", ["code"])
 
 # every service

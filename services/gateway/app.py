@@ -8,10 +8,11 @@ from aiohttp import web
 
 from services.gateway import pages
 from services.gateway.bindings import CHANNELS, Bindings
+from services.gateway.clients import Clients
 from services.gateway.closing import close_transports
 from services.gateway.fanout import Fanout
+from services.gateway.protocol import make_server
 from services.gateway.rooms import Rooms
-from services.gateway.server import Clients, make_server
 from services.gateway.settings import GatewaySettings
 from services.gateway.versions import Versions
 from shared import metrics
@@ -44,7 +45,14 @@ class GatewayApp:
         self._server = make_server()
         self._fanout = Fanout(self._server, self._rooms, Versions(settings.remembered_tweets))
         self._bindings = Bindings(PINNED, unbind_after_s=settings.unbind_after_s, released=self._close_room)
-        self._clients = Clients(self._server, self._rooms, self._bindings, self._fanout, max_rooms=settings.max_rooms)
+        self._clients = Clients(
+            self._server,
+            self._rooms,
+            self._bindings,
+            self._fanout,
+            max_rooms=settings.max_rooms,
+            max_rooms_per_client=settings.max_rooms_per_client,
+        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""

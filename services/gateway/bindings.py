@@ -56,6 +56,15 @@ class Bindings:
             loop = asyncio.get_running_loop()
             self._leaving[label] = loop.call_later(self._unbind_after_s, self._let_go, label)
 
+    def let_go_longest_left(self) -> bool:
+        """Let go at once of what has waited longest to be let go; returns whether there was anything."""
+        label = next(iter(self._leaving), None)
+        if label is None:
+            return False
+        self._leaving[label].cancel()
+        self._let_go(label)
+        return True
+
     def __len__(self) -> int:
         """How many labels are bound at present."""
         return len(self._bound)

@@ -1,5 +1,6 @@
 """The HTTP side: the page at every room's URL, its files, and the list of rooms."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -40,10 +41,21 @@ def add_routes(app: web.Application, rooms: Rooms) -> None:
     async def nothing(_: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="there is nothing here\n")
 
+    @web.middleware
+    async def no_such_file(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except OSError as error:
+            # A name that no file can have: too long, for one.
+            raise web.HTTPNotFound(text="there is nothing here\n") from error
+
     async def secure(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(SECURITY_HEADERS)
 
     app.on_response_prepare.append(secure)
+    app.middlewares.append(no_such_file)
     app.router.add_static("/_/static", WEB)
     app.router.add_get("/_/api/rooms", list_rooms)
     app.router.add_get("/_/{rest:.*}", nothing)

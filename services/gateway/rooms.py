@@ -56,6 +56,10 @@ class Rooms:
         if room is not None and not room.members:
             del self._open[label.key]
 
+    def joined(self, sid: str) -> int:
+        """How many rooms `sid` is in."""
+        return len(self._joined.get(sid, ()))
+
     def is_member(self, sid: str, label: Label) -> bool:
         """Whether `sid` is in the room."""
         room = self._open.get(label.key)

@@ -36,6 +36,9 @@ class GatewaySettings(ServiceSettings):
         ge=1,
         description="Open rooms at most, the empty ones that are still bound too; a subscription beyond is refused.",
     )
+    max_rooms_per_client: int = Field(
+        default=50, ge=1, description="Rooms that one connection is in at most; a subscription beyond is refused."
+    )
     remembered_tweets: int = Field(
         default=50_000,
         ge=100,

@@ -39,9 +39,16 @@ class IngestApp:
     """Ingest for one source."""
 
     def __init__(self, settings: IngestSettings, source: Source) -> None:
-        self.health = Health("broker")
+        self.health = Health("broker", "publishing")
+        self.health.set("publishing", True)
         self._settings = settings
-        self._pump = Pump(source, self._publish, buffer_events=settings.buffer_events, clock=SequenceClock())
+        self._pump = Pump(
+            source,
+            self._publish,
+            buffer_events=settings.buffer_events,
+            clock=SequenceClock(),
+            held_up=lambda held_up: self.health.set("publishing", not held_up),
+        )
         self._channel: Channel | None = None
         self._online = asyncio.Event()
 

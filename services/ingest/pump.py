@@ -20,10 +20,13 @@ log = structlog.get_logger()
 
 MAX_BATCH_EVENTS = 500
 MAX_BATCH_BYTES = 256 * 1024
-MAX_ENTRY_BYTES = 1024 * 1024
-"""An event larger than this is no tweet; every consumer would have to hold it."""
+MAX_ENTRY_BYTES = 256 * 1024
+"""An event larger than this is no tweet: X's longest posts have 25,000 characters. Every consumer would have to
+hold it, and a router to search it."""
 MAX_UNCONFIRMED_BATCHES = 8
 """Batches published and not yet confirmed, at the same time."""
+CONFIRM_PATIENCE_S = 5.0
+"""Time without a confirm after which it is said that something is wrong."""
 REFUSED_PAUSE_S = 0.5
 """Pause before a batch that a full queue refused is published again."""
 
@@ -47,7 +50,16 @@ class SequenceClock:
 class Pump:
     """Moves events from one source to the broker, each at least once and in batches."""
 
-    def __init__(self, source: Source, publish: Publish, *, buffer_events: int, clock: SequenceClock) -> None:
+    def __init__(
+        self,
+        source: Source,
+        publish: Publish,
+        *,
+        buffer_events: int,
+        clock: SequenceClock,
+        held_up: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """`held_up` is told when the broker takes no batches, and when it does again."""
         self._source = source
         self._publish = publish
         self._limit = buffer_events
@@ -58,7 +70,9 @@ class Pump:
         self._space = asyncio.Event()
         self._space.set()
         self._ended = False
-        self._refusing = False
+        self._held_up = held_up
+        self._is_held_up = False
+        self._skipped: set[str] = set()
 
     async def run(self, stopping: asyncio.Event, *, flush_s: float) -> None:
         """Pump until `stopping`; what is read by then has `flush_s` seconds to be confirmed.
@@ -111,7 +125,9 @@ class Pump:
 
     def _skip(self, event: Event, reason: str, detail: str) -> None:
         metrics.SOURCE_UNREADABLE.labels(source=self._source.name, reason=reason).inc()
-        log.warning("an event can't be published", id=event.id[:100], reason=reason, detail=detail)
+        if reason not in self._skipped:
+            self._skipped.add(reason)
+            log.warning("events like this can't be published", id=event.id[:100], reason=reason, detail=detail)
 
     async def _send(self) -> None:
         while True:
@@ -139,24 +155,36 @@ class Pump:
         return batch
 
     async def _until_confirmed(self, body: bytes) -> None:
-        while True:
-            try:
-                await self._publish(body)
-            except RefusedError:
-                metrics.INGEST_REFUSED.inc()
-                if not self._refusing:
-                    self._refusing = True
-                    log.warning(
-                        "the broker's queue is full, trying again",
-                        meanwhile="the source waits" if self._source.can_wait else "what does not fit is dropped",
-                    )
-                await asyncio.sleep(REFUSED_PAUSE_S)
-            except BrokerLostError:
-                # `publish` waits for the next connection. Whether the broker has the batch nobody knows, so it
-                # goes out again; readers drop the second copy by (id, mtime).
-                continue
-            else:
-                if self._refusing:
-                    self._refusing = False
-                    log.info("the broker takes batches again")
-                return
+        loop = asyncio.get_running_loop()
+        patience = loop.call_later(
+            CONFIRM_PATIENCE_S,
+            self._hold_up,
+            f"nothing confirmed for {CONFIRM_PATIENCE_S:.0f} s: is the broker away, or has it raised an alarm?",
+        )
+        try:
+            while True:
+                try:
+                    await self._publish(body)
+                except RefusedError:
+                    metrics.INGEST_REFUSED.inc()
+                    self._hold_up("the broker's queue is full")
+                    await asyncio.sleep(REFUSED_PAUSE_S)
+                except BrokerLostError:
+                    # `publish` waits for the next connection. Whether the broker has the batch nobody knows, so it
+                    # goes out again; readers drop the second copy by (id, mtime).
+                    continue
+                else:
+                    break
+        finally:
+            patience.cancel()
+        if self._is_held_up:
+            self._is_held_up = False
+            self._held_up(False)
+            log.info("the broker takes batches again")
+
+    def _hold_up(self, reason: str) -> None:
+        if not self._is_held_up:
+            self._is_held_up = True
+            self._held_up(True)
+            meanwhile = "the source waits" if self._source.can_wait else "what does not fit the buffer is dropped"
+            log.warning("the broker takes no batches", reason=reason, meanwhile=meanwhile)

@@ -28,6 +28,10 @@ SNAPSHOT_PATIENCE_S = 2.0
 """How long a router that knows the demand from before waits for a new snapshot until it works on without."""
 
 
+REFUSALS_TOLD = 20
+"""Bindings that ask for nothing are logged up to this many; who binds thousands shall not fill the log."""
+
+
 class RouterApp:
     """One router. It keeps no state but what it knows of the demand."""
 
@@ -37,6 +41,7 @@ class RouterApp:
         self._matcher = Matcher(max_terms=settings.max_terms)
         self._demand = Demand(wanted=self._wanted, unwanted=self._unwanted)
         self._knows_demand = False
+        self._refused = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Route until `stopping`. Raises `StartError` where the broker lacks the event exchange."""
@@ -96,12 +101,16 @@ class RouterApp:
         metrics.ROUTER_KEYS.set(len(self._demand))
         try:
             self._matcher.want(key)
-        except LabelError as error:
+        except (LabelError, TooManyTermsError) as error:
             metrics.ROUTER_REFUSED_KEYS.inc()
-            log.warning("a binding that nothing is published under", key=key, reason=str(error))
-        except TooManyTermsError as error:
-            metrics.ROUTER_REFUSED_KEYS.inc()
-            log.warning("a binding has to wait", key=key, reason=str(error))
+            self._refused += 1
+            if self._refused <= REFUSALS_TOLD:
+                log.warning(
+                    "a binding that gets nothing",
+                    key=key,
+                    reason=str(error),
+                    last_told=self._refused == REFUSALS_TOLD,
+                )
 
     def _unwanted(self, key: str) -> None:
         metrics.ROUTER_KEYS.set(len(self._demand))

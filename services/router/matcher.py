@@ -18,12 +18,17 @@ from shared.labels import (
     is_pattern,
     parse_key,
 )
+from shared.labels.family import MAX_VALUE_CHARACTERS
 from shared.labels.term import Term
 from shared.labels.text import stands_alone
 from shared.labels.word import Word
 
 Keys = dict[str, None]
 """Routing keys as they were bound, in the order of binding: `term.nfl`, `term.NFL`."""
+
+
+WINDOW_CHARACTERS = 2000
+"""How much of a text is searched at a time."""
 
 
 class TooManyTermsError(Exception):
@@ -136,13 +141,17 @@ class Matcher:
             self._automaton = AhoCorasick(self._strings)
             self._stale = False
         seen: set[int] = set()
-        for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
-            string = self._strings[index]
-            if index not in seen:
-                seen.add(index)
-                found.update(self._terms.get(string, ()))
-            if string in self._words and stands_alone(text, start, end):
-                found.update(self._words[string])
+        # The automaton lists every occurrence at once, which for nested terms in a long text are very many. Windows
+        # that overlap by the longest term bound the list.
+        for offset in range(0, len(text), WINDOW_CHARACTERS):
+            window = text[offset : offset + WINDOW_CHARACTERS + MAX_VALUE_CHARACTERS]
+            for index, start, end in self._automaton.find_matches_as_indexes(window, overlapping=True):
+                string = self._strings[index]
+                if index not in seen:
+                    seen.add(index)
+                    found.update(self._terms.get(string, ()))
+                if string in self._words and stands_alone(text, offset + start, offset + end):
+                    found.update(self._words[string])
 
 
 @lru_cache(maxsize=10_000)

@@ -77,3 +77,20 @@ async def test_nobody_may_do_more_than_their_work(broker: Broker, user: str, wha
 )
 async def test_everybody_may_do_their_work(broker: Broker, user: str, what: str) -> None:
     await attempt(broker, user, what)
+
+
+@pytest.mark.parametrize("key", ["#", "lang.*", "term.nfl", "term.a.b", "#.#.#"])
+async def test_a_consumer_may_bind_any_label_and_pattern(broker: Broker, key: str) -> None:
+    await bind(broker, key)
+
+
+async def test_a_consumer_may_not_bind_what_would_cost_the_broker_seconds_a_tweet(broker: Broker) -> None:
+    with pytest.raises(REFUSED, match="ACCESS_REFUSED"):
+        await bind(broker, ".".join(["#"] * 60))
+
+
+async def bind(broker: Broker, key: str) -> None:
+    connection = await aio_pika.connect(broker.amqp_url("consumer"))
+    async with connection:
+        queue = await (await connection.channel()).declare_queue(exclusive=True)
+        await queue.bind("tweets", key)

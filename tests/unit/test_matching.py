@@ -1,5 +1,7 @@
 """What the label families mean, and that the router's fast search agrees with it."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -253,6 +255,19 @@ class TestMatcher:
 
     def test_nothing_is_wanted_of_a_new_one(self) -> None:
         assert Matcher(max_terms=MANY).keys_of(Facets.of(tweet("nfl", hashtags=("nfl",)))) == []
+
+
+def test_a_long_text_of_nested_terms_is_searched_in_little_memory() -> None:
+    matcher = Matcher(max_terms=1000)
+    terms = {f"term.{'a' * length}" for length in range(1, 101)}
+    for key in (*terms, "word.end", "term.a end"):
+        matcher.want(key)
+    tracemalloc.start()
+    facets = Facets(action="create", text="a" * 7990 + " end")
+    assert found(matcher, facets) == terms | {"word.end", "term.a end"}
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 class TestTheMostTerms:

@@ -1,9 +1,6 @@
-"""The Socket.IO side: what clients may ask for, and the answers."""
+"""What clients may ask for, and the answers."""
 
-import json
-import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import socketio
@@ -17,63 +14,37 @@ from shared.labels import Label, LabelError, parse_path
 
 log = structlog.get_logger()
 
-MAX_PAYLOAD_BYTES = 100_000
-"""Largest packet a client may send; Socket.IO's own default is ten times that."""
-
 Refusal = dict[str, dict[str, str]]
 """Acknowledgement of a refused request: `{"error": {"code", "message"}}`. It has changed nothing."""
 
-
-class _StrictJson:
-    """JSON as browsers read it: without NaN and Infinity, which are refused with `ValueError`."""
-
-    dumps = staticmethod(partial(json.dumps, allow_nan=False))
-    loads = staticmethod(json.loads)
-
-
-class _NoClientMistakes(logging.Filter):
-    """Keeps out of our log what clients do wrong, such as going on with a session of a gateway that has ended."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "further occurrences of this error" not in record.getMessage()
-
-
-_logger = logging.getLogger(__name__)
-_logger.addFilter(_NoClientMistakes())
-
-
-def make_server() -> socketio.AsyncServer:
-    """The Socket.IO server. Events of one client are handled one after the other, in their order."""
-    return socketio.AsyncServer(
-        async_mode="aiohttp",
-        async_handlers=False,
-        max_http_buffer_size=MAX_PAYLOAD_BYTES,
-        namespaces=["/"],
-        json=_StrictJson,
-        logger=_logger,
-        engineio_logger=_logger,
-    )
+Answer = bool | dict[str, str] | Refusal
+"""Any acknowledgement."""
 
 
 class Clients:
     """Handles the events of all clients: joining rooms, leaving them, coming and going."""
 
     def __init__(
-        self, server: socketio.AsyncServer, rooms: Rooms, bindings: Bindings, fanout: Fanout, *, max_rooms: int
+        self,
+        server: socketio.AsyncServer,
+        rooms: Rooms,
+        bindings: Bindings,
+        fanout: Fanout,
+        *,
+        max_rooms: int,
+        max_rooms_per_client: int,
     ) -> None:
         self._server = server
         self._rooms = rooms
         self._bindings = bindings
         self._fanout = fanout
         self._max_rooms = max_rooms
+        self._max_rooms_per_client = max_rooms_per_client
         self._live = False
-        for event, handler in {
-            "connect": self._connect,
-            "disconnect": self._disconnect,
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-        }.items():
-            server.on(event, handler)
+        server.on("connect", _logged(self._connect))
+        server.on("disconnect", _logged(self._disconnect))
+        server.on("subscribe", _answering(self._subscribe))
+        server.on("unsubscribe", _answering(self._unsubscribe))
 
     async def tell_status(self, *, live: bool) -> None:
         """Tell every client whether tweets can arrive: `status({live})`. Who comes later is told on connection."""
@@ -90,13 +61,18 @@ class Clients:
         for label in self._rooms.leave_all(sid):
             self._bindings.release(label)
 
-    async def _subscribe(self, sid: str, request: object = None) -> bool | dict[str, str] | Refusal:
+    async def _subscribe(self, sid: str, request: object) -> Answer:
         label = _label_of(request.get("room") if isinstance(request, dict) else request)
         if not isinstance(label, Label):
             return label
-        if label not in self._rooms and len(self._rooms) >= self._max_rooms:
-            return _refusal("too_many_rooms", f"this gateway has {self._max_rooms} rooms already; try again later")
-        await self._join(sid, label)
+        if not self._rooms.is_member(sid, label):
+            if self._rooms.joined(sid) >= self._max_rooms_per_client:
+                return _refusal("too_many_rooms", f"you are in {self._max_rooms_per_client} rooms already")
+            # One that is empty and only still bound makes place for one with somebody in it.
+            full = label not in self._rooms and len(self._rooms) >= self._max_rooms
+            if full and not self._bindings.let_go_longest_left():
+                return _refusal("too_many_rooms", f"there are {self._max_rooms} rooms here already; try again later")
+            await self._join(sid, label)
         return {"room": label.room, "label": label.key, "url": label.url} if isinstance(request, dict) else True
 
     async def _join(self, sid: str, label: Label) -> None:
@@ -106,7 +82,7 @@ class Clients:
         if self._rooms.is_member(sid, label):
             await self._fanout.enter(sid, room)
 
-    async def _unsubscribe(self, sid: str, request: object = None) -> bool | Refusal:
+    async def _unsubscribe(self, sid: str, request: object) -> Answer:
         label = _label_of(request)
         if not isinstance(label, Label):
             return label
@@ -116,6 +92,34 @@ class Clients:
             if self._rooms.leave(sid, label):
                 self._bindings.release(label)
         return True
+
+
+def _logged(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """`handler`, with its errors in our log: what the library would log counts as a client's mistake."""
+
+    async def handle(*arguments: object) -> object:
+        try:
+            return await handler(*arguments)
+        except Exception:
+            log.exception("an event of a client could not be handled")
+            raise
+
+    return handle
+
+
+def _answering(handler: Callable[[str, object], Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+    """`handler` for whatever a client may send, always with an acknowledgement."""
+
+    async def handle(sid: str, *arguments: object) -> Answer:
+        if len(arguments) != 1:
+            return _refusal("bad_request", "one argument is taken, the room")
+        try:
+            return await handler(sid, arguments[0])
+        except Exception:
+            log.exception("a request could not be answered")
+            return _refusal("internal", "something went wrong here")
+
+    return handle
 
 
 def _label_of(path: object) -> Label | Refusal:
