@@ -280,5 +280,7 @@ def _as_lost() -> Iterator[None]:
 def _reason(error: BaseException | None) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "no sign of life from the broker"
+    if isinstance(error, TimeoutError):
+        return "the broker does not answer"
     text = str(error) if error is not None else ""
     return text or (type(error).__name__ if error is not None else "connection closed")

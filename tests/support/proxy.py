@@ -33,21 +33,19 @@ class Proxy:
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client."""
         self.accepted.set()
-        await self._flows.wait()
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        pumps = [
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
-        ]
-        self._pumps.update(pumps)
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            self._pumps.difference_update(pumps)
-            for end in (writer, far_writer):
-                end.close()
+        with contextlib.suppress(asyncio.CancelledError, OSError), contextlib.closing(writer):
+            await self._flows.wait()
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            with contextlib.closing(far_writer):
+                pumps = {
+                    asyncio.create_task(self._pump(reader, far_writer)),
+                    asyncio.create_task(self._pump(far_reader, writer)),
+                }
+                self._pumps |= pumps
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                for pump in pumps:
+                    pump.cancel()
+                self._pumps -= pumps
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
