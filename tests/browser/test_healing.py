@@ -47,6 +47,17 @@ async def test_a_page_opened_while_the_broker_is_away_waits_for_it(chromium: Bro
         await expect(tab.page.locator("#empty-title")).to_have_text("The stream is away")
 
 
+async def test_a_page_that_found_no_place_gets_one_when_there_is(broker: Broker, chromium: Browser) -> None:
+    async with router(broker), gateway(broker, max_rooms=1) as app, tabs(chromium) as opened:
+        first = await opened.open(app.port, "/nfl")
+        second = await opened.open(app.port, "/nyc", status="Not available")
+        await expect(second.page.locator("#empty-title")).to_contain_text("try again later")
+        await first.page.goto("about:blank")
+        await second.says("Live")
+        await expect(second.page.locator("#empty-title")).to_have_text("No tweet with “nyc” yet")
+        assert second.loads == 1
+
+
 @pytest.mark.slow
 async def test_a_page_waits_while_the_broker_restarts_and_goes_on(broker: Broker, chromium: Browser) -> None:
     async with router(broker) as routing, gateway(broker) as app, tabs(chromium) as opened:

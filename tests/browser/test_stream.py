@@ -58,6 +58,22 @@ async def test_a_tweet_is_shown_with_its_author_its_links_its_media_and_its_time
     await expect(outward).to_have_attribute("rel", "noopener noreferrer nofollow")
 
 
+async def test_links_are_links_without_their_scheme_too(stage: Stage) -> None:
+    tab = await stage.open("/nfl")
+    urls = ("http://www.example.org/a", "https://example.org/A/b?c=d", "http://example.org/", "http://nfl")
+    text = "nfl: www.example.org/a, example.org (example.org/A/b?c=d). me@example.org example.org.uk myexample.org"
+    await stage.publish(tweet(text, urls=urls))
+    await tab.shows(text)
+    links = [
+        (await link.text_content(), await link.get_attribute("href")) for link in await tab.texts.locator("a").all()
+    ]
+    assert links == [
+        ("www.example.org/a", "http://www.example.org/a"),
+        ("example.org", "http://example.org/"),
+        ("example.org/A/b?c=d", "https://example.org/A/b?c=d"),
+    ]
+
+
 async def test_an_edit_changes_a_tweet_where_it_stands_and_a_deletion_takes_it_away(stage: Stage) -> None:
     tab = await stage.open("/nyc")
     first, second, third = (tweet(f"nyc {number}") for number in ("one", "two", "three"))

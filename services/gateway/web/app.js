@@ -28,6 +28,7 @@ let pointingUntil = 0;
 let unseen = 0;
 let unannounced = 0;
 let titleTimer = 0;
+let retryTimer = 0;
 
 const pace = new Pace(at("wire"));
 const feed = new Feed(root, { room, held: () => waitsForReader() || performance.now() < pointingUntil, changed });
@@ -183,6 +184,7 @@ const socket = io({
 });
 
 function subscribe() {
+  clearTimeout(retryTimer);
   socket.timeout(ANSWER_MS).emit("subscribe", { room: location.pathname.slice(1) }, (late, answer) => {
     if (late) {
       if (socket.connected) subscribe();
@@ -194,6 +196,8 @@ function subscribe() {
       room = fromLabel(answer.label);
       feed.room = room;
       named();
+    } else if (refusal.code === "too_many_rooms") {
+      retryTimer = setTimeout(() => socket.connected && subscribe(), RETRY_MS);
     }
     said();
   });

@@ -5,15 +5,18 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An HTML element with the given properties; keys with a dash are set as attributes.
  * Strings among the children become text, `null` and `undefined` are left out.
+ *
+ * The children come first: with `dir=auto` set, the browser would look for the direction of all of
+ * them again with each one that is added.
  */
 export function h(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
+  node.append(...children.filter((child) => child !== undefined && child !== null));
   for (const [key, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (key.includes("-")) node.setAttribute(key, value);
     else node[key] = value;
   }
-  node.append(...children.filter((child) => child !== undefined && child !== null));
   return node;
 }
 

@@ -71,7 +71,7 @@ export class Feed {
   add(tweet) {
     if (!this.#accept(tweet, RANK[tweet.action] ?? RANK.create)) return false;
     const article = this.#shown.get(tweet.id);
-    if (article) revise(article, tweet, this.#room);
+    if (article) this.#revise(article, tweet);
     else {
       this.#waiting.set(tweet.id, tweet);
       if (this.#waiting.size > WAITING) {
@@ -88,7 +88,7 @@ export class Feed {
     const article = this.#shown.get(tweet.id);
     const waits = this.#waiting.has(tweet.id);
     if (!(article || waits) || !this.#accept(tweet, RANK.update)) return;
-    if (article) revise(article, tweet, this.#room);
+    if (article) this.#revise(article, tweet);
     else this.#waiting.set(tweet.id, { ...tweet, action: "update" });
   }
 
@@ -115,16 +115,18 @@ export class Feed {
 
   /** Show what waits, now. */
   release() {
-    const added = this.#waiting.size;
+    let added = 0;
+    const fragment = document.createDocumentFragment();
+    for (const [id, tweet] of this.#waiting) {
+      this.#waiting.delete(id); // before all else: one that fails is not tried again
+      const article = attempt(tweet, () => articleFor(tweet, this.#room));
+      if (!article) continue;
+      fragment.prepend(article);
+      this.#shown.set(id, article);
+      added += 1;
+    }
+    this.#overflow = false;
     if (added > 0) {
-      const fragment = document.createDocumentFragment();
-      for (const [id, tweet] of this.#waiting) {
-        const article = articleFor(tweet, this.#room);
-        fragment.prepend(article);
-        this.#shown.set(id, article);
-      }
-      this.#waiting.clear();
-      this.#overflow = false;
       this.#insert(fragment);
       for (const [id, article] of this.#shown) {
         if (this.#shown.size <= SHOWN) break;
@@ -133,6 +135,10 @@ export class Feed {
       }
     }
     this.#changed(added);
+  }
+
+  #revise(article, tweet) {
+    attempt(tweet, () => revise(article, tweet, this.#room));
   }
 
   // A tweet that comes alone moves the others down gently; a crowd just stands there.
@@ -159,6 +165,16 @@ export class Feed {
     outOf.delete(id);
     into.set(id, { mtime, rank });
     return true;
+  }
+}
+
+// A tweet that can not be shown must not keep the others from it.
+function attempt(tweet, show) {
+  try {
+    return show();
+  } catch (error) {
+    console.debug(`tweet ${tweet.id} can not be shown:`, error);
+    return null;
   }
 }
 

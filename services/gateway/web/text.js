@@ -10,31 +10,51 @@ const LINK = String.raw`https?:\/\/[^\s<>"“”「」]+`;
 // A hashtag has a letter in it, and "#" with a variation selector is an emoji.
 const HASHTAG = String.raw`(?<![${LETTER}&\/])[#＃](?![\uFE0F\u20E3])(?=[\p{N}_]*[\p{L}\p{M}])[${LETTER}\u200C\u200D·]+`;
 const MENTION = String.raw`(?<![\w@＠!#$%&*.\/])[@＠][A-Za-z0-9_]{1,20}(?![\w@])`;
-const TOKEN = new RegExp(`(${LINK})|(${HASHTAG})|(${MENTION})`, "giu");
 const SHORTENED = /^https?:\/\/t\.co\/\w+/i;
 const ALL_SHORTENED = /https?:\/\/t\.co\/\w+/gi;
+const SCHEME = /^https?:\/\//i;
+// A link that the text has without its scheme stands for itself there, and not in a longer name.
+const NAME = String.raw`\p{Script=Latin}\p{N}_`;
+const BARE_START = String.raw`(?<![${NAME}@＠#＃$.\/\-])`;
+const BARE_END = String.raw`(?![${NAME}@＠]|[.\/\-][${NAME}])`;
+const TOKEN = tokens("(?!)");
+const AFTER_LINK = ".,;:!?'’»…*。、！？）";
 const SHOWN_LENGTH = 38;
+// More than anybody writes; what a text has beyond stays plain, so that none can hold up the page.
+const SCANNED = 25_000;
+const LINKS = 200;
+const MARKS = 200;
+const BARE_LINKS = 30;
+const BARE_LENGTH = 500;
 
 /**
  * The pieces of a text, in order: `{text, start, href?, local?}`; `start` is where the piece stands
- * in the text, or -1 if something else is shown in its place. `urls` are the expanded links, which
- * are shown for the t.co links of the text if there are as many.
+ * in the text, or -1 if something else is shown in its place. `urls` are the expanded links: they
+ * are shown for the t.co links of the text if there are as many, and the text may have them without
+ * `https://`.
  */
 export function pieces(text, urls = []) {
+  const bare = withoutScheme(text, urls);
+  const token = bare.size > 0 ? tokens([...bare.keys()].map(escaped).join("|")) : TOKEN;
   const expand = urls.length > 0 && text.match(ALL_SHORTENED)?.length === urls.length;
   const found = [];
   let end = 0;
   let nth = 0;
-  for (const { 0: whole, 1: link, 2: tag, index } of text.matchAll(TOKEN)) {
+  let linked = 0;
+  for (const { 0: whole, index, groups: { link, name, tag } } of text.slice(0, SCANNED).matchAll(token)) {
+    if (linked === LINKS || index + whole.length === SCANNED) break;
     const [shortened] = SHORTENED.exec(link ?? "") ?? [];
     const source = link ? shortened ?? trimmed(link) : whole;
     const target = expand && shortened ? urls[nth++] : source;
-    const href = link ? web(target) : `/${tag ? "tag" : "from"}/${encodeURIComponent(whole.slice(1))}`;
+    const local = !(link || name);
+    const href = local ? `/${tag ? "tag" : "from"}/${encodeURIComponent(whole.slice(1))}`
+      : web(name ? bare.get(name.toLowerCase()) : target);
     if (href === null) continue;
-    const shown = link ? brief(target) : source;
+    const shown = local ? source : brief(target);
+    linked += 1;
     const within = source.indexOf(shown);
     if (index > end) found.push({ text: text.slice(end, index), start: end });
-    found.push({ text: shown, start: within < 0 ? -1 : index + within, href, local: !link });
+    found.push({ text: shown, start: within < 0 ? -1 : index + within, href, local });
     end = index + source.length;
   }
   if (end < text.length) found.push({ text: text.slice(end), start: end });
@@ -43,8 +63,8 @@ export function pieces(text, urls = []) {
 
 /**
  * Where a term stands in a text, as [start, end) pairs of offsets, without regard to case; with
- * `whole` only where no letter, digit or underscore is next to it. Nothing for a text that is not
- * in NFC, whose offsets the folded text could not be led back to.
+ * `whole` only where no letter, digit or underscore is next to it; no more than `MARKS` of them.
+ * Nothing for a text that is not in NFC, whose offsets the folded text could not be led back to.
  */
 export function occurrences(text, term, whole = false) {
   if (!term || text !== text.normalize("NFC")) return [];
@@ -52,6 +72,7 @@ export function occurrences(text, term, whole = false) {
   const [folded, origin] = fold(text);
   const found = [];
   for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + wanted.length)) {
+    if (found.length === MARKS) break;
     const before = [...folded.slice(Math.max(0, at - 2), at)].at(-1) ?? "";
     const [after = ""] = folded.slice(at + wanted.length, at + wanted.length + 2);
     if (whole && (isLetter(before) || isLetter(after))) continue;
@@ -63,7 +84,7 @@ export function occurrences(text, term, whole = false) {
 /** The nodes that show a text, with links and with the room's term marked. */
 export function textNodes(text, urls, room) {
   const marked = room.family === "term" || room.family === "word"
-    ? occurrences(text, room.value, room.family === "word") : [];
+    ? occurrences(text.slice(0, SCANNED), room.value, room.family === "word") : [];
   return pieces(text, urls).map((piece) => {
     const shown = piece.start < 0 ? [piece.text] : mark(piece, marked);
     if (!piece.href) return h("span", {}, ...shown);
@@ -75,6 +96,29 @@ export function textNodes(text, urls, room) {
 /** A link out of the site: in a new tab, telling the other side nothing. */
 export function outward(href, properties, ...children) {
   return h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow", ...properties }, ...children);
+}
+
+// What makes a link, a hashtag or a mention; `bare` is a pattern for links without a scheme.
+function tokens(bare) {
+  const name = `${BARE_START}(?:${bare})${BARE_END}`;
+  return new RegExp(`(?<link>${LINK})|(?<name>${name})|(?<tag>${HASHTAG})|${MENTION}`, "giu");
+}
+
+// Those of the expanded links that a text has without their scheme: as they stand there but in lower
+// case, the longest first, with what they lead to.
+function withoutScheme(text, urls) {
+  const lower = text.toLowerCase();
+  const forms = urls.slice(0, BARE_LINKS).filter((url) => SCHEME.test(url)).flatMap((url) => {
+    const form = url.replace(SCHEME, "").toLowerCase();
+    return [[form, url], [form.replace(/\/$/, ""), url]];
+  });
+  return new Map(forms
+    .filter(([form]) => form.includes(".") && form.length <= BARE_LENGTH && lower.includes(form))
+    .sort(([a], [b]) => b.length - a.length));
+}
+
+function escaped(text) {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 }
 
 function mark({ text, start }, ranges) {
@@ -111,13 +155,10 @@ function isLetter(character) {
 
 // Punctuation after a link is the sentence's, and so is a bracket that was not opened in the link.
 function trimmed(link) {
-  let text = link;
-  for (;;) {
-    const shorter = text.replace(/[.,;:!?'’»…*。、！？）]+$/u, "");
-    const unopened = /[)\]}]$/.test(shorter) && !/[([{]/.test(shorter);
-    if (!unopened) return shorter;
-    text = shorter.slice(0, -1);
-  }
+  const others = AFTER_LINK + (/[([{]/.test(link) ? "" : ")]}");
+  let end = link.length;
+  while (others.includes(link[end - 1])) end -= 1;
+  return link.slice(0, end);
 }
 
 function brief(address) {

@@ -4,8 +4,9 @@ import { h, icon, web } from "./dom.js";
 import { outward, textNodes } from "./text.js";
 import { timeNode } from "./time.js";
 
-const SOURCES = { x: "X", bsky: "Bluesky", synthetic: "demo" };
-const MEDIA = { photo: ["photo", "photo"], video: ["video", "video"], animated_gif: ["gif", "GIF"] };
+const SOURCES = { __proto__: null, x: "X", bsky: "Bluesky", synthetic: "demo" };
+const MEDIA = { __proto__: null, video: ["video", "video"], animated_gif: ["gif", "GIF"] };
+const PHOTO = ["photo", "photo"];
 // Codes for "no language", "unknown" and the like: they are no language to read a text aloud in.
 const NO_LANGUAGE = /^(und|zxx|mul|mis|art|q[a-t][a-z])(-|$)/i;
 const TINTS = 6;
@@ -29,39 +30,44 @@ export function revise(article, tweet, room) {
 
 function fill(article, tweet, room, edited) {
   const user = tweet.user ?? {};
-  const handle = user.screen_name ?? "";
-  const name = user.name || handle || "somebody";
+  const handle = words(user.screen_name);
+  const name = words(user.name) || handle || "somebody";
   const post = web(tweet.url);
-  const time = timeNode(tweet.created_at);
-  const source = SOURCES[tweet.source] ?? tweet.source;
+  const time = timeNode(words(tweet.created_at));
+  const origin = words(tweet.source);
+  const source = SOURCES[origin] ?? origin;
+  const urls = Array.isArray(tweet.urls) ? tweet.urls.map(words) : [];
   const author = handle ? { href: `/from/${encodeURIComponent(handle)}` } : {};
   article.setAttribute("aria-label", `${name}${handle ? `, @${handle}` : ""}`);
   article.replaceChildren(
-    avatar(user.avatar, name, handle),
+    avatar(words(user.avatar), name, handle),
     h("div", { className: "by" },
       h(handle ? "a" : "span", { className: "author", ...author },
         h("bdi", { className: "name" }, name), " ",
         handle ? h("span", { className: "handle" }, `@${handle}`) : null),
       h("span", { className: "meta" },
         edited ? h("span", { className: "edited" }, "edited") : null,
-        source ? h("span", { className: tweet.source === "synthetic" ? "demo" : "source" }, source) : null,
+        source ? h("span", { className: origin === "synthetic" ? "demo" : "source" }, source) : null,
         time && post ? outward(post, { className: "when" }, time) : time)),
-    h("p", { className: "text", dir: "auto", lang: language(tweet.lang) },
-      ...textNodes(tweet.text ?? "", tweet.urls, room)),
+    h("p", { className: "text", dir: "auto", lang: language(words(tweet.lang)) },
+      ...textNodes(words(tweet.text), urls, room)),
     ...mediaList(tweet.media, post),
   );
+}
+
+// A document may say anything: what is no text where one should be is left out.
+function words(value) {
+  return typeof value === "string" || typeof value === "number" ? String(value) : "";
 }
 
 function avatar(address, name, handle) {
   const [initial = ""] = name.match(/[\p{L}\p{N}]/u) ?? handle;
   const look = `avatar tint${tint(handle || name)}`;
   const box = h("span", { className: look, "aria-hidden": "true" }, initial.toUpperCase());
-  const own = typeof address === "string" && /^\/[^/\\]/.test(address);
-  const src = own || address?.startsWith?.("https:") ? address : null;
-  if (src) {
+  if (/^(\/[^/\\]|https:)/.test(address)) {
     const image = h("img", { alt: "", width: 44, height: 44, loading: "lazy", referrerPolicy: "no-referrer" });
     image.addEventListener("error", () => image.remove());
-    image.src = src;
+    image.src = address;
     box.append(image);
   }
   return box;
@@ -69,9 +75,10 @@ function avatar(address, name, handle) {
 
 function mediaList(media, post) {
   if (!Array.isArray(media) || media.length === 0) return [];
-  return [h("ul", { className: "media" }, ...media.slice(0, 8).map(({ type, url, alt }) => {
-    const [symbol, word] = MEDIA[type] ?? MEDIA.photo;
-    const href = web(url) ?? post;
+  return [h("ul", { className: "media" }, ...media.slice(0, 8).map((medium) => {
+    const [symbol, word] = MEDIA[words(medium?.type)] ?? PHOTO;
+    const alt = words(medium?.alt);
+    const href = web(medium?.url) ?? post;
     const shown = [icon(symbol), h("span", { className: "kind" }, word),
       alt ? h("span", { className: "alt", dir: "auto" }, alt) : null];
     return h("li", {}, href ? outward(href, { title: alt || undefined }, ...shown) : h("span", {}, ...shown));
