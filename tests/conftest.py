@@ -1,6 +1,7 @@
 """Fixtures that more than one kind of test uses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,3 +13,13 @@ def broker() -> Iterator[Broker]:
     """A real RabbitMQ, the same for the whole run."""
     with running_broker() as broker:
         yield broker
+
+
+ORDER = ("unit", "integration", "e2e", "browser", "local", "compose")
+"""Fast ones first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the folders of tests in `ORDER`."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))

@@ -79,13 +79,14 @@ async def test_everybody_may_do_their_work(broker: Broker, user: str, what: str)
     await attempt(broker, user, what)
 
 
-@pytest.mark.parametrize("key", ["#", "lang.*", "term.nfl", "term.a.b", "#.#.#"])
+@pytest.mark.parametrize("key", ["#", "lang.*", "term.nfl", "term.a.b", "#.nfl.#"])
 async def test_a_consumer_may_bind_any_label_and_pattern(broker: Broker, key: str) -> None:
     await bind(broker, key)
 
 
 async def test_a_consumer_may_not_bind_what_would_cost_the_broker_seconds_a_tweet(broker: Broker) -> None:
-    with pytest.raises(REFUSED, match="ACCESS_REFUSED"):
+    # RabbitMQ 4.3 refuses more than two by itself.
+    with pytest.raises(REFUSED, match=r"ACCESS_REFUSED|at most 2 are allowed"):
         await bind(broker, ".".join(["#"] * 60))
 
 
