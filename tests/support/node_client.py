@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,6 +52,8 @@ async def node_client(port: int, rooms: Sequence[str], *, transports: str) -> As
         *rooms,
         stdout=asyncio.subprocess.PIPE,
         limit=1024 * 1024,
+        # The `node` of a wheel is a wrapper: the signal that ends it has to reach what it runs, too.
+        start_new_session=True,
     )
     client = NodeClient()
 
@@ -63,6 +67,6 @@ async def node_client(port: int, rooms: Sequence[str], *, transports: str) -> As
         await eventually(lambda: client.has("ready"), what="the Node.js client is in its rooms")
         yield client
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
         await reading
