@@ -37,11 +37,11 @@ tail: setup ## print the tweets of KEY (has_url, term.nfl, 'lang.*', '#', or sev
 	ROOST_AMQP_URL=$${ROOST_AMQP_URL:-$$url} $(VENV)/python examples/tail.py $$KEY
 
 test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on
-	@$(VENV)/python -m deploy.local.packages --if-possible broker browser
+	@$(VENV)/python -m deploy.local.packages --if-possible broker browser driver
 	$(VENV)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-all: setup ## all tests, as CI runs them
-	@$(VENV)/python -m deploy.local.packages --if-possible broker browser
+	@$(VENV)/python -m deploy.local.packages --if-possible broker browser driver
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
 
 lint: setup ## ruff and mypy

@@ -3,6 +3,7 @@
 Runs before there is a virtual environment: `python3 -m deploy.local.packages broker`.
 """
 
+import ctypes.util
 import importlib
 import importlib.util
 import os
@@ -52,6 +53,12 @@ NEEDS = {
         "for the tests in a browser",
         _has_browser,
         "install Chromium",
+    ),
+    "driver": Need(
+        "libatomic1",
+        "for Playwright, which drives the browser",
+        lambda: ctypes.util.find_library("atomic") is not None,
+        "install libatomic",
     ),
 }
 
