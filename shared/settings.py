@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, AmqpDsn, Field, HttpUrl, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
@@ -34,18 +34,29 @@ AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
 ManagementUrl = Annotated[str, AfterValidator(_http_url)]
 
 
+def broker_of(user: str) -> Any:  # noqa: ANN401 - as pydantic types its own `Field`
+    """The field `amqp_url` of a service that has the broker's development user `user`."""
+    return Field(
+        default=f"amqp://{user}:{user}@localhost:5672/",
+        description="The broker: amqp://user:password@host:port/vhost.",
+    )
+
+
+def private_port(number: int) -> Any:  # noqa: ANN401 - as above
+    """The field `ops_port` of a service; each has a default of its own, so that all can run on one machine."""
+    return Field(default=number, ge=0, le=65535, description="The private port; 0 takes a free one.")
+
+
 class ServiceSettings(BaseSettings):
-    """What every service can be told. A service's own class adds its prefix and its settings."""
+    """What every service can be told. A service's own class adds its prefix, its defaults and its settings."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
-    amqp_url: AmqpUrl = Field(
-        default="amqp://localhost:5672/", description="The broker: amqp://user:password@host:port/vhost."
-    )
+    amqp_url: AmqpUrl
+    ops_port: int
     ops_host: str = Field(
         default="127.0.0.1", description="Address of the private port: /metrics, /healthz, /readyz."
     )
-    ops_port: int = Field(default=9100, ge=0, le=65535, description="The private port; 0 takes a free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least important lines that are logged."
     )
@@ -64,7 +75,7 @@ class BadSettingError(ValueError):
 def load(cls: type[SettingsT]) -> SettingsT:
     """Settings of the class from the environment; raises `BadSettingError` for the first that is wrong."""
     try:
-        return cls()
+        return cls()  # type: ignore[call-arg]  # the environment has the arguments
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""

@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import AmqpUrl, ServiceSettings
+from shared.settings import AmqpUrl, ServiceSettings, broker_of, private_port
 
 
 class GatewaySettings(ServiceSettings):
@@ -11,11 +11,8 @@ class GatewaySettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_GATEWAY_", extra="ignore")
 
-    amqp_url: AmqpUrl = Field(
-        default="amqp://gateway:gateway@localhost:5672/",
-        description="The broker: amqp://user:password@host:port/vhost.",
-    )
-    ops_port: int = Field(default=9103, ge=0, le=65535, description="The private port; 0 takes a free one.")
+    amqp_url: AmqpUrl = broker_of("gateway")
+    ops_port: int = private_port(9103)
     host: str = Field(default="127.0.0.1", description="Address of the public port: pages and Socket.IO.")
     port: int = Field(default=8080, ge=0, le=65535, description="The public port; 0 takes a free one.")
     drain_s: float = Field(

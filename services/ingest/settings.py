@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import AmqpUrl, ServiceSettings
+from shared.settings import AmqpUrl, ServiceSettings, broker_of, private_port
 
 
 class IngestSettings(ServiceSettings):
@@ -14,11 +14,8 @@ class IngestSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_INGEST_", extra="ignore")
 
-    amqp_url: AmqpUrl = Field(
-        default="amqp://ingest:ingest@localhost:5672/",
-        description="The broker: amqp://user:password@host:port/vhost.",
-    )
-    ops_port: int = Field(default=9101, ge=0, le=65535, description="The private port; 0 takes a free one.")
+    amqp_url: AmqpUrl = broker_of("ingest")
+    ops_port: int = private_port(9101)
     source: Literal["synthetic", "replay"] = Field(
         default="synthetic", description="Where tweets come from: made up on the spot, or read from a file."
     )

@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import AmqpUrl, ManagementUrl, ServiceSettings
+from shared.settings import AmqpUrl, ManagementUrl, ServiceSettings, broker_of, private_port
 
 
 class RouterSettings(ServiceSettings):
@@ -11,11 +11,8 @@ class RouterSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ROOST_ROUTER_", extra="ignore")
 
-    amqp_url: AmqpUrl = Field(
-        default="amqp://router:router@localhost:5672/",
-        description="The broker: amqp://user:password@host:port/vhost.",
-    )
-    ops_port: int = Field(default=9102, ge=0, le=65535, description="The private port; 0 takes a free one.")
+    amqp_url: AmqpUrl = broker_of("router")
+    ops_port: int = private_port(9102)
     management_url: ManagementUrl = Field(
         default="http://router:router@localhost:15672",
         description="RabbitMQ's management API, from which the router takes its snapshots of bindings.",
