@@ -62,7 +62,8 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
 class Tweet(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a tweet that exists: new (`create`) or changed (`update`)."""
 
-    action: Literal[Action.CREATE, Action.UPDATE] = Action.CREATE
+    action: Action = Action.CREATE
+    """`create` or `update`; the end of a tweet is a `Destroy`."""
     id: str
     """Stable over edits and unique over sources: `x:1377650090978992134`."""
     mtime: int
