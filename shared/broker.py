@@ -72,12 +72,12 @@ class Queue:
 
     async def bind(self, exchange: str, key: str) -> None:
         """Bind the queue; returns when the broker has done it."""
-        with _as_lost():
+        with _as_lost(self._lose):
             await self._queue.bind(exchange, key)
 
     async def unbind(self, exchange: str, key: str) -> None:
         """Undo `bind`."""
-        with _as_lost():
+        with _as_lost(self._lose):
             await self._queue.unbind(exchange, key)
 
     async def consume(self, on_message: Callable[[Message], Awaitable[None]], *, ack: bool = True) -> None:
@@ -89,7 +89,7 @@ class Queue:
 
         async def deliver(incoming: AbstractIncomingMessage) -> None:
             async def ack() -> None:
-                with _as_lost():
+                with _as_lost(self._lose):
                     await incoming.ack()
 
             try:
@@ -100,13 +100,13 @@ class Queue:
                 log.exception("a message could not be handled")
                 self._lose(f"a message could not be handled: {error!r}")
 
-        with _as_lost():
+        with _as_lost(self._lose):
             self._consumer_tag = await self._queue.consume(deliver, no_ack=not ack)
 
     async def stop_consuming(self) -> None:
         """Get no more messages; what was delivered already can still be acknowledged."""
         if self._consumer_tag is not None:
-            with _as_lost():
+            with _as_lost(self._lose):
                 await self._queue.cancel(self._consumer_tag)
             self._consumer_tag = None
 
@@ -121,12 +121,12 @@ class Channel:
 
     async def queue(self, name: str) -> Queue:
         """A queue that exists, by name."""
-        with _as_lost():
+        with _as_lost(self._lose):
             return Queue(await self._channel.get_queue(name, ensure=False), self._lose)
 
     async def declare_exclusive_queue(self, name: str) -> Queue:
         """A new queue of this connection, gone with it."""
-        with _as_lost():
+        with _as_lost(self._lose):
             return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True), self._lose)
 
     async def publish(
@@ -151,7 +151,7 @@ class Channel:
             type=type,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT,
         )
-        with _as_lost():
+        with _as_lost(self._lose):
             target = await self._channel.get_exchange(exchange, ensure=False)
             try:
                 # Not mandatory: that nobody wants a message is normal, and it would be sent back to us.
@@ -174,7 +174,7 @@ class Connection:
 
     async def channel(self, *, prefetch: int | None = None, confirms: bool = False) -> Channel:
         """A new channel. `prefetch` bounds the messages delivered and not yet acknowledged."""
-        with _as_lost():
+        with _as_lost(self._lose):
             channel = self._connection.channel(publisher_confirms=confirms)
             await channel.initialize()
             if prefetch is not None:
@@ -263,17 +263,23 @@ async def _overdue(stopping: asyncio.Event, grace_s: float) -> None:
 
 
 @contextlib.contextmanager
-def _as_lost() -> Iterator[None]:
-    """Raise what the libraries below raise for a lost connection as `BrokerLostError`."""
+def _as_lost(lose: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Raise what the libraries below raise for a lost connection as `BrokerLostError`, and `lose` the connection.
+
+    So nobody is told of a loss of which `Connection.lost` does not know.
+    """
     try:
         yield
     except ChannelNotFoundEntity as error:
+        lose(_reason(error))
         raise NotFoundError(_reason(error)) from error
     except asyncio.CancelledError as error:
         _raise_if_cancelled()
         # Not our task was cancelled but what it waits for: aiormq does so when it gives a silent broker up.
+        lose(_reason(error))
         raise BrokerLostError(_reason(error)) from error
     except (AMQPError, aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        lose(_reason(error))
         raise BrokerLostError(_reason(error)) from error
 
 

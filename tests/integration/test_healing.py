@@ -12,6 +12,7 @@ from services.ingest.app import IngestApp
 from services.ingest.settings import IngestSettings
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
+from shared.broker import BrokerLostError, connect
 from shared.lifecycle import Service
 from tests.integration.test_ingest import Posts
 from tests.support.broker import Broker
@@ -93,6 +94,21 @@ async def test_a_mistake_in_classification_costs_one_batch_and_not_the_router(
             await eventually(lambda: metric("roost_router_dead_lettered_total") == dead + 1)
         await publish(broker, tweet("fine"))
         await eventually(lambda: taken.texts() == ["fine"])
+
+
+async def test_whoever_is_told_of_a_loss_sees_the_connection_lost(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the library has stumbled")
+
+    async with connect(broker.amqp_url("ingest"), name="test") as connection:
+        channel = await connection.channel(confirms=True)
+        monkeypatch.setattr(aio_pika.Exchange, "publish", fail)
+        with pytest.raises(BrokerLostError, match="stumbled"):
+            await channel.publish("tweets.raw", b"", type="raw")
+        with pytest.raises(BrokerLostError, match="stumbled"):
+            await asyncio.wait_for(connection.lost(), 1)
 
 
 @pytest.mark.parametrize("name", ["ingest", "router", "gateway"])
