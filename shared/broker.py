@@ -47,6 +47,10 @@ class NotFoundError(BrokerLostError):
     """What was to be used does not exist on the broker."""
 
 
+class InUseError(BrokerLostError):
+    """A queue that was to be consumed exclusively has another consumer."""
+
+
 class RefusedError(Exception):
     """The broker did not take a message: a queue that it was routed to is full and refuses."""
 
@@ -59,6 +63,14 @@ class Message(NamedTuple):
     headers: Mapping[str, Any]
     ack: Callable[[], Awaitable[None]]
     """Tells the broker that it is done with; a message that is never acknowledged comes again to somebody."""
+
+
+class Depth(NamedTuple):
+    """A queue from outside."""
+
+    messages: int
+    """Those that are ready; not those that a consumer has and has not acknowledged."""
+    consumers: int
 
 
 class Queue:
@@ -80,11 +92,21 @@ class Queue:
         with _as_lost(self._lose):
             await self._queue.unbind(exchange, key)
 
-    async def consume(self, on_message: Callable[[Message], Awaitable[None]], *, ack: bool = True) -> None:
+    async def depth(self) -> Depth:
+        """What is in the queue and who reads it, as the broker has it now."""
+        with _as_lost(self._lose):
+            channel = await self._queue.channel.get_underlay_channel()
+            declared = await channel.queue_declare(self._queue.name, passive=True)
+        return Depth(declared.message_count or 0, declared.consumer_count or 0)
+
+    async def consume(
+        self, on_message: Callable[[Message], Awaitable[None]], *, ack: bool = True, exclusive: bool = False
+    ) -> None:
         """Call `on_message` for each message, in a task of its own; the tasks start in the order of delivery.
 
         With `ack` the channel's prefetch bounds how many are under way, and each has to be acknowledged. An
-        exception of `on_message` ends the connection: what it did not acknowledge comes again.
+        exception of `on_message` ends the connection: what it did not acknowledge comes again. `exclusive` keeps
+        every other consumer away; where there is one already it raises `InUseError`, and the connection is lost.
         """
 
         async def deliver(incoming: AbstractIncomingMessage) -> None:
@@ -101,7 +123,14 @@ class Queue:
                 self._lose(f"a message could not be handled: {error!r}")
 
         with _as_lost(self._lose):
-            self._consumer_tag = await self._queue.consume(deliver, no_ack=not ack)
+            try:
+                self._consumer_tag = await self._queue.consume(deliver, no_ack=not ack, exclusive=exclusive)
+            except aiormq.exceptions.ChannelAccessRefused as error:
+                if not exclusive or "exclusive" not in str(error):
+                    raise
+                reason = f"somebody else consumes {self._queue.name}"
+                self._lose(reason)
+                raise InUseError(reason) from error
 
     async def stop_consuming(self) -> None:
         """Get no more messages; what was delivered already can still be acknowledged."""
@@ -128,6 +157,13 @@ class Channel:
         """A new queue of this connection, gone with it."""
         with _as_lost(self._lose):
             return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True), self._lose)
+
+    async def declare_last_value_queue(self, name: str) -> Queue:
+        """A durable queue that keeps the newest message alone."""
+        arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": 1}
+        with _as_lost(self._lose):
+            queue = await self._channel.declare_queue(name, durable=True, arguments=arguments)
+            return Queue(queue, self._lose)
 
     async def publish(
         self,
@@ -242,7 +278,9 @@ async def keep_session(
                 delay, told = FIRST_DELAY_S, ""
             pause = delay * random.uniform(0.5, 1)
             metrics.BROKER_LOSSES.inc()
-            if str(error) != told:
+            if isinstance(error, InUseError):
+                log.info("another one was quicker, trying again", reason=str(error))
+            elif str(error) != told:
                 told = str(error)
                 log.warning("broker is away, trying again until it is back", reason=told)
             with contextlib.suppress(TimeoutError):

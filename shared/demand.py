@@ -64,10 +64,20 @@ class Demand:
     Keeps bindings and not counts, so that a hint that comes twice or late does no harm.
     """
 
-    def __init__(self, *, wanted: Callable[[str], None], unwanted: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        wanted: Callable[[str], None] = lambda _: None,
+        unwanted: Callable[[str], None] = lambda _: None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`wanted` and `unwanted` are told of keys, `changed` that a binding came or went, or that all are known."""
+        self.known = False
+        """Whether there has been a snapshot: before it only what has changed since is known."""
         self._bindings: dict[str, set[Binding]] = {}
         self._wanted = wanted
         self._unwanted = unwanted
+        self._changed = changed
 
     def apply(self, change: Change) -> None:
         """Note one change; one that is known already changes nothing."""
@@ -84,6 +94,7 @@ class Demand:
             if not holders:
                 del self._bindings[binding.key]
                 self._unwanted(binding.key)
+        self._changed()
 
     def replace(self, bindings: Iterable[Binding]) -> int:
         """Become exactly `bindings`; returns on how many the two differed."""
@@ -93,11 +104,20 @@ class Demand:
             self.apply(Change(True, binding))
         for binding in current - target:
             self.apply(Change(False, binding))
+        self.known = True
+        self._changed()
         return len(target ^ current)
 
     def bindings(self) -> set[Binding]:
         """All bindings, as a new set."""
         return {binding for holders in self._bindings.values() for binding in holders}
+
+    def holders(self) -> dict[str, frozenset[str]]:
+        """Who is bound by each wanted key (`queue gateway.…`), as a new dict."""
+        return {
+            key: frozenset(f"{binding.kind} {binding.destination}" for binding in bindings)
+            for key, bindings in self._bindings.items()
+        }
 
     def __len__(self) -> int:
         """How many keys are wanted."""

@@ -6,6 +6,11 @@ from typing import Any
 
 import structlog
 
+_TRACEBACKS_AS_JSON = structlog.processors.ExceptionRenderer(
+    # structlog shows the local variables of every frame by itself, and one of them may be a password.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure(*, level: str, json: bool, service: str) -> None:
     """Set up logging for this process. `level` is a lower-case name; every line names the `service`.
@@ -18,9 +23,13 @@ def configure(*, level: str, json: bool, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS_AS_JSON, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), sort_keys=False)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.contextvars.bind_contextvars(service=service)
     structlog.configure(

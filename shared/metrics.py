@@ -9,6 +9,32 @@ SOURCE_UNREADABLE = Counter(
     "What the source sent and could not be read; it is skipped.",
     ["source", "reason"],
 )
+SOURCE_LIVE = Gauge(
+    "roost_source_live", "1 while the source's origin sends, 0 while it is away or resting.", ["source"]
+)
+SOURCE_CONNECTS = Counter("roost_source_connects", "Attempts to connect to the source's origin.", ["source"])
+SOURCE_REPEATED = Counter(
+    "roost_source_repeated", "Events read once more after going back on a reconnect; they are dropped.", ["source"]
+)
+SOURCE_NOT_ASKED = Gauge(
+    "roost_source_not_asked",
+    "Labels that somebody wants and that the source can't be, or may not be, asked for; matched on what comes.",
+    ["source"],
+)
+X_RULES = Gauge("roost_x_rules", "Rules of ours at X.")
+X_POSTS_TODAY = Gauge(
+    "roost_x_posts_today", "Posts of today's budget that are used; those set aside before a crash count too."
+)
+X_BUDGET = Gauge("roost_x_budget", "Posts that may be taken from X in one day (UTC).")
+BLUESKY_HANDLES = Counter(
+    "roost_bluesky_handles",
+    "Authors looked up: hit (known already), found, failed (their DID is shown).",
+    ["outcome"],
+)
+INGEST_ACTIVE = Gauge(
+    "roost_ingest_active",
+    "1 while this ingest has its source to itself, 0 while it waits for another one.",
+)
 INGEST_PUBLISHED = Counter("roost_ingest_published", "Events that the broker has confirmed.")
 INGEST_REFUSED = Counter(
     "roost_ingest_refused_batches",
@@ -43,6 +69,7 @@ DEMAND_DRIFT = Counter(
 DEMAND_SNAPSHOT_SECONDS = Gauge("roost_demand_snapshot_seconds", "How long the last snapshot of bindings took.")
 
 # gateway
+GATEWAY_SOURCES = Gauge("roost_gateway_sources", "Sources that the gateway has heard of lately.")
 GATEWAY_SOCKETS = Gauge("roost_gateway_sockets", "Browsers and other clients connected.")
 GATEWAY_ROOMS = Gauge(
     "roost_gateway_rooms", "Open rooms: with members, or left by the last one not long ago and still bound."

@@ -12,5 +12,11 @@ TWEETS_EXCHANGE = "tweets"
 DEAD_EXCHANGE = "dead"
 """Fanout: messages that could not be read, with the header `reason`; they wait in the queue `dead-letters`."""
 
+SOURCES_EXCHANGE = "sources"
+"""Fanout: what each source says of itself (`shared.sources`)."""
+
+STATE_EXCHANGE = "ingest.state"
+"""Direct: what an ingest has to have again after a restart, to the queue `ingest.state.<source>`."""
+
 EVENT_EXCHANGE = "amq.rabbitmq.event"
 """Topic, of the plugin rabbitmq_event_exchange: tells bindings that come and go."""

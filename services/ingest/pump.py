@@ -1,4 +1,4 @@
-"""From a source to the broker: numbers events, makes batches, holds what is not confirmed yet.
+"""From a source to the broker: numbers events, makes batches, holds what is not confirmed yet, keeps the cursor.
 
 Batches grow with the load by themselves: one is made of all that has come while the earlier ones were under way.
 """
@@ -7,10 +7,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import NamedTuple
 
 import structlog
 
-from services.ingest.sources import Source
+from services.ingest.sources import Notes, Source
+from services.ingest.sources.unreadable import Unreadables
 from shared import metrics, raw
 from shared.broker import BrokerLostError, RefusedError
 from shared.events import Event
@@ -30,49 +33,86 @@ CONFIRM_PATIENCE_S = 5.0
 REFUSED_PAUSE_S = 0.5
 """Pause before a batch that a full queue refused is published again."""
 
+KEEP_INTERVAL_S = 1.0
+"""How often the place in the source is kept, while it moves."""
+UNKEPT_US = 5_000_000
+"""More than the numbers that can have been given and published after the last one that was kept."""
+
 Publish = Callable[[bytes], Awaitable[None]]
 """Publishes one batch and returns when the broker has confirmed it; raises `RefusedError`, `BrokerLostError`."""
+
+KeepPlace = Callable[[int, str | None], Awaitable[None]]
+"""Keeps the last number given and the cursor up to which all is confirmed; returns when the broker has them."""
 
 
 class SequenceClock:
     """Numbers events: microseconds since the epoch, strictly increasing also when the clock steps back."""
 
-    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000, *, kept: int = 0) -> None:
+        """`kept` is the number that an earlier run kept last: all its numbers are passed by."""
         self._now_us = now_us
-        self._last = 0
+        self.last = kept + UNKEPT_US if kept else 0
+        """The number that was given last."""
 
     def next(self) -> int:
         """The next number."""
-        self._last = max(self._now_us(), self._last + 1)
-        return self._last
+        self.last = max(self._now_us(), self.last + 1)
+        return self.last
+
+
+class _Entry(NamedTuple):
+    packed: bytes | None
+    """None where there is nothing to publish and only the cursor moves on."""
+    cursor: str | None
+
+
+class _Batch:
+    def __init__(self, entries: list[_Entry]) -> None:
+        self.packed = [entry.packed for entry in entries if entry.packed is not None]
+        self.number = len(entries)
+        self.cursor = next((entry.cursor for entry in reversed(entries) if entry.cursor is not None), None)
+        self.confirmed = False
 
 
 class Pump:
-    """Moves events from one source to the broker, each at least once and in batches."""
+    """Moves events from one source to the broker, in batches and each at least once; but those are dropped that come
+    while the buffer is full from a source that can't wait.
+
+    The cursor that is kept is one up to which everything is confirmed. A source that goes on from it repeats what
+    was read and not kept any more, and leaves nothing out.
+    """
 
     def __init__(
         self,
         source: Source,
         publish: Publish,
+        keep_place: KeepPlace,
         *,
+        cursor: str | None,
+        notes: Notes,
         buffer_events: int,
         clock: SequenceClock,
         held_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """`held_up` is told when the broker takes no batches, and when it does again."""
+        """Go on from `cursor`. `held_up` is told when the broker takes no batches, and when it does again."""
         self._source = source
         self._publish = publish
+        self._keep_place = keep_place
+        self._cursor = cursor
+        self._notes = notes
         self._limit = buffer_events
         self._clock = clock
-        self._buffer: deque[bytes] = deque()
+        self._buffer: deque[_Entry] = deque()
         self._unconfirmed = 0
+        self._under_way: deque[_Batch] = deque()
+        self._moved = asyncio.Event()
         self._filled = asyncio.Event()
         self._space = asyncio.Event()
         self._space.set()
         self._ended = False
         self._held_up = held_up
         self._is_held_up = False
-        self._skipped: set[str] = set()
+        self._unreadables = Unreadables(source.name)
 
     async def run(self, stopping: asyncio.Event, *, flush_s: float) -> None:
         """Pump until `stopping`; what is read by then has `flush_s` seconds to be confirmed.
@@ -88,7 +128,10 @@ class Pump:
                     self._filled.set()
                     deadline.reschedule(asyncio.get_running_loop().time() + flush_s)
 
-                await together(read_until_stopping(), *(self._send() for _ in range(MAX_UNCONFIRMED_BATCHES)))
+                senders = (self._send() for _ in range(MAX_UNCONFIRMED_BATCHES))
+                await first_of(together(read_until_stopping(), *senders), self._keep_places())
+                # Once more and in any case: the last time may have been cut off in the middle.
+                await self._keep_place(self._clock.last, self._cursor)
         except TimeoutError:
             if not deadline.expired():
                 raise  # of the source
@@ -100,34 +143,37 @@ class Pump:
         return len(self._buffer) + self._unconfirmed
 
     async def _read(self) -> None:
-        events = metrics.SOURCE_EVENTS.labels(source=self._source.name)
-        async for event in self._source.events():
-            events.inc()
-            try:
-                entry = raw.pack_entry(event, self._clock.next())
-            except (ValueError, OverflowError) as error:
-                self._skip(event, "unpackable", str(error))
-                continue
-            if len(entry) > MAX_ENTRY_BYTES:
-                self._skip(event, "too large", f"{len(entry)} bytes, and {MAX_ENTRY_BYTES} is the most")
-                continue
-            if self.pending >= self._limit and not self._source.can_wait:
-                metrics.INGEST_DROPPED.inc()
-                continue
-            self._buffer.append(entry)
-            self._filled.set()
-            metrics.INGEST_BUFFERED.set(self.pending)
-            if self.pending >= self._limit and self._source.can_wait:
-                self._space.clear()
-                await self._space.wait()
+        async with aclosing(self._source.read(self._cursor, self._notes)) as items:
+            async for event, cursor in items:
+                packed = None if event is None else self._pack(event)
+                if packed is not None and self.pending >= self._limit and not self._source.can_wait:
+                    metrics.INGEST_DROPPED.inc()
+                    packed = None
+                if packed is None and cursor is None:
+                    continue
+                self._buffer.append(_Entry(packed, cursor))
+                self._filled.set()
+                metrics.INGEST_BUFFERED.set(self.pending)
+                if self._source.can_wait and (self._is_held_up or self.pending >= self._limit):
+                    # Not read on also while nothing is confirmed: what is read may have its price.
+                    self._space.clear()
+                    await self._space.wait()
         log.info("the source has ended", source=self._source.name)
         await forever()
 
-    def _skip(self, event: Event, reason: str, detail: str) -> None:
-        metrics.SOURCE_UNREADABLE.labels(source=self._source.name, reason=reason).inc()
-        if reason not in self._skipped:
-            self._skipped.add(reason)
-            log.warning("events like this can't be published", id=event.id[:100], reason=reason, detail=detail)
+    def _pack(self, event: Event) -> bytes | None:
+        metrics.SOURCE_EVENTS.labels(source=self._source.name).inc()
+        try:
+            packed = raw.pack_entry(event, self._clock.next())
+        except (ValueError, OverflowError) as error:
+            self._unreadables.skip("unpackable", f"{event.id[:100]}: {error}")
+            return None
+        if len(packed) > MAX_ENTRY_BYTES:
+            self._unreadables.skip(
+                "too_large", f"{event.id[:100]}: {len(packed)} bytes, and {MAX_ENTRY_BYTES} is the most"
+            )
+            return None
+        return packed
 
     async def _send(self) -> None:
         while True:
@@ -137,22 +183,39 @@ class Pump:
                 self._filled.clear()
                 await self._filled.wait()
             batch = self._take()
-            self._unconfirmed += len(batch)
-            await self._until_confirmed(raw.join(batch))
-            self._unconfirmed -= len(batch)
-            metrics.INGEST_PUBLISHED.inc(len(batch))
+            self._under_way.append(batch)
+            self._unconfirmed += batch.number
+            if batch.packed:
+                await self._until_confirmed(raw.join(batch.packed))
+            self._unconfirmed -= batch.number
+            self._confirm(batch)
+            metrics.INGEST_PUBLISHED.inc(len(batch.packed))
             metrics.INGEST_BUFFERED.set(self.pending)
             if self.pending < self._limit:
                 self._space.set()
 
-    def _take(self) -> list[bytes]:
-        batch: list[bytes] = []
+    def _take(self) -> _Batch:
+        entries: list[_Entry] = []
         size = 0
-        while self._buffer and len(batch) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+        while self._buffer and len(entries) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
             entry = self._buffer.popleft()
-            batch.append(entry)
-            size += len(entry)
-        return batch
+            entries.append(entry)
+            size += len(entry.packed or b"")
+        return _Batch(entries)
+
+    def _confirm(self, batch: _Batch) -> None:
+        # Batches are confirmed in any order; the cursor moves over those of which all earlier ones are.
+        batch.confirmed = True
+        while self._under_way and self._under_way[0].confirmed:
+            self._cursor = self._under_way.popleft().cursor or self._cursor
+            self._moved.set()
+
+    async def _keep_places(self) -> None:
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            await self._keep_place(self._clock.last, self._cursor)
+            await asyncio.sleep(KEEP_INTERVAL_S)
 
     async def _until_confirmed(self, body: bytes) -> None:
         loop = asyncio.get_running_loop()

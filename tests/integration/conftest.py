@@ -1,4 +1,4 @@
-"""Every test here begins with empty queues on the exchanges."""
+"""Every test here begins with empty queues on the exchanges, and with sources that were never read."""
 
 from collections.abc import AsyncIterator
 
@@ -15,4 +15,6 @@ async def empty_queues(broker: Broker) -> AsyncIterator[None]:
         channel = await connection.channel()
         for name in ("router.raw", "dead-letters"):
             await (await channel.get_queue(name)).purge()
+        for source in ("list", "synthetic", "replay", "bsky", "x"):
+            await channel.queue_delete(f"ingest.state.{source}")
     yield

@@ -1,34 +1,25 @@
 """Ingest's pump on a real broker whose queue is full."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-
 from services.ingest.app import IngestApp
 from services.ingest.settings import IngestSettings
-from shared.events import Event
 from tests.support.broker import Broker
 from tests.support.exchange import consumer
 from tests.support.management import Policy
 from tests.support.services import metric, router, running
+from tests.support.sources import ListSource
 from tests.support.tweets import tweet
 from tests.support.waiting import eventually
 
 
-@dataclass
-class Posts:
+class Posts(ListSource):
     """A source of so many posts, as fast as they are taken."""
 
-    can_wait: bool
-    number: int
-    name: str = "test"
-    read: int = 0
+    def __init__(self, *, can_wait: bool, number: int) -> None:
+        super().__init__((tweet(f"post {index}") for index in range(number)), can_wait=can_wait)
 
-    async def events(self) -> AsyncIterator[Event]:
-        for number in range(self.number):
-            self.read += 1
-            yield tweet(f"post {number}")
-            await asyncio.sleep(0)
+    @property
+    def read_so_far(self) -> int:
+        return len(self.taken)
 
 
 def ingest(broker: Broker, source: Posts) -> IngestApp:
@@ -45,7 +36,7 @@ async def test_a_full_queue_makes_a_source_wait_and_nothing_is_lost(broker: Brok
         running(app),
     ):
         await eventually(lambda: metric("roost_ingest_refused_batches_total") > refused + 3)
-        assert source.read < 3000
+        assert source.read_so_far < 3000
         async with router(broker):
             await eventually(lambda: len(set(taken.texts())) == 3000)
     assert set(taken.texts()) == {f"post {number}" for number in range(3000)}
@@ -57,7 +48,7 @@ async def test_a_full_queue_makes_a_live_source_drop_and_count(broker: Broker) -
     published = metric("roost_ingest_published_total")
     app = ingest(broker, source)
     async with Policy(broker, "^router.raw$", **{"max-length": 3, "overflow": "reject-publish"}), running(app):
-        await eventually(lambda: source.read == 3000)
+        await eventually(lambda: source.read_so_far == 3000)
         lost = metric("roost_ingest_dropped_total") - dropped
         assert 0 < lost < 3000
         async with router(broker):

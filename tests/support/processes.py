@@ -73,8 +73,8 @@ class Processes:
         prefix = f"ROOST_{service.upper()}_"
         ops_port = free_port()
         values = {"amqp_url": self._broker.amqp_url(service), "ops_port": ops_port, **settings}
-        if service == "router":
-            values.setdefault("management_url", self._broker.management_url("router"))
+        if service in ("router", "ingest"):
+            values.setdefault("management_url", self._broker.management_url(service))
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
         environ |= {prefix + name.upper(): str(value) for name, value in values.items()}
         path = self._folder / f"{service}-{len(self._started)}.log"

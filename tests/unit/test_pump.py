@@ -1,8 +1,9 @@
 """The pump: what a source yields reaches the broker, in batches, whatever the broker does meanwhile."""
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,30 +18,11 @@ from services.ingest.pump import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_UNCONFIR
 from shared import raw
 from shared.broker import BrokerLostError, RefusedError
 from shared.events import Event
+from tests.support.sources import ListSource, MemoryNotes
 from tests.support.tweets import deleted, edited, tweet
 from tests.support.waiting import eventually
 
 FLUSH_S = 5.0
-
-
-class ListSource:
-    """Yields what it is given and knows how much of it was taken."""
-
-    name = "list"
-
-    def __init__(self, events: Iterable[Event], *, can_wait: bool = True, error: Exception | None = None) -> None:
-        self.can_wait = can_wait
-        self.taken: list[str] = []
-        self._events = events
-        self._error = error
-
-    async def events(self) -> AsyncIterator[Event]:
-        for event in self._events:
-            self.taken.append(event.id)
-            yield event
-            await asyncio.sleep(0)
-        if self._error:
-            raise self._error
 
 
 class Broker:
@@ -51,6 +33,7 @@ class Broker:
         self.open.set()
         self.confirmed: list[list[dict[str, Any]]] = []
         self.sizes: list[int] = []
+        self.places: list[tuple[int, str | None]] = []
         self.attempts = 0
         self.under_way = self.most_under_way = 0
         self._failures = list(failures)
@@ -70,11 +53,57 @@ class Broker:
         self.sizes.append(sum(len(msgpack.packb(entry)) for entry in entries[:-1]))
         self.confirmed.append([msgpack.unpackb(raw.read_entry(entry).document) for entry in entries])
 
+    async def keep_place(self, seq: int, cursor: str | None) -> None:
+        await asyncio.sleep(0)
+        self.places.append((seq, cursor))
+
     def documents(self) -> list[dict[str, Any]]:
         return [document for batch in self.confirmed for document in batch]
 
     def ids(self) -> list[str]:
         return [document["id"] for document in self.documents()]
+
+
+FAILURES = (RefusedError("full"), BrokerLostError("away"))
+
+
+class OutOfOrder(Broker):
+    """Confirms a batch when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[asyncio.Event] = []
+
+    async def publish(self, body: bytes) -> None:
+        turn = asyncio.Event()
+        self.waiting.append(turn)
+        await turn.wait()
+        await super().publish(body)
+
+
+class Full(Broker):
+    """Refuses every batch until there is room."""
+
+    full = True
+
+    async def publish(self, body: bytes) -> None:
+        if self.full:
+            self.attempts += 1
+            await asyncio.sleep(0)
+            raise RefusedError("full")
+        await super().publish(body)
+
+
+def pump_of(source: ListSource, broker: Broker, *, buffer_events: int = 10, cursor: str | None = None) -> Pump:
+    return Pump(
+        source,
+        broker.publish,
+        broker.keep_place,
+        cursor=cursor,
+        notes=MemoryNotes(),
+        buffer_events=buffer_events,
+        clock=SequenceClock(),
+    )
 
 
 class Running:
@@ -84,7 +113,7 @@ class Running:
         self, source: ListSource, broker: Broker, *, buffer_events: int = 1000, flush_s: float = FLUSH_S
     ) -> None:
         self.stopping = asyncio.Event()
-        self.pump = Pump(source, broker.publish, buffer_events=buffer_events, clock=SequenceClock())
+        self.pump = pump_of(source, broker, buffer_events=buffer_events)
         self._flush_s = flush_s
 
     async def __aenter__(self) -> "Running":
@@ -109,6 +138,7 @@ def some(number: int, text: str = "text") -> list[Event]:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REFUSED_PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "KEEP_INTERVAL_S", 0.0)
 
 
 class TestDelivery:
@@ -195,6 +225,14 @@ class TestAFullBroker:
         assert sorted(broker.ids()) == sorted(source.taken)
         assert dropped() == 0
 
+    async def test_a_source_that_can_wait_is_not_read_on_either_while_nothing_is_confirmed(self) -> None:
+        broker, source = Full(), ListSource(some(1000))
+        async with Running(source, broker, buffer_events=10_000):
+            await eventually(lambda: broker.attempts > 100)
+            assert len(source.taken) < 20, "what is read has its price, and there is no place for it"
+            broker.full = False
+            await eventually(lambda: len(broker.documents()) == 1000)
+
     async def test_a_source_that_can_not_wait_is_read_on_and_what_does_not_fit_is_counted(self) -> None:
         broker = Broker()
         broker.open.clear()
@@ -257,7 +295,7 @@ class TestTheEnd:
     async def test_a_source_that_ends_is_not_the_end(self) -> None:
         source, broker = ListSource(some(3)), Broker()
         stopping = asyncio.Event()
-        pump = Pump(source, broker.publish, buffer_events=10, clock=SequenceClock())
+        pump = pump_of(source, broker)
         task = asyncio.create_task(pump.run(stopping, flush_s=FLUSH_S))
         await eventually(lambda: len(broker.documents()) == 3)
         for _ in range(10):
@@ -268,17 +306,83 @@ class TestTheEnd:
 
     async def test_a_source_that_breaks_ends_the_pump_with_its_own_error(self) -> None:
         source = ListSource(some(3), error=LookupError("the file has gone"))
-        pump = Pump(source, Broker().publish, buffer_events=10, clock=SequenceClock())
+        pump = pump_of(source, Broker())
         with pytest.raises(LookupError, match="the file has gone"):
             await asyncio.wait_for(pump.run(asyncio.Event(), flush_s=FLUSH_S), 5)
 
     async def test_an_unknown_failure_to_publish_is_not_hidden(self) -> None:
-        pump = Pump(ListSource(some(1)), Broker(ZeroDivisionError()).publish, buffer_events=10, clock=SequenceClock())
+        pump = pump_of(ListSource(some(1)), Broker(ZeroDivisionError()))
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(pump.run(asyncio.Event(), flush_s=FLUSH_S), 5)
 
 
+class TestTheCursor:
+    async def test_it_is_kept_once_everything_up_to_it_is_confirmed(self) -> None:
+        source, broker = ListSource(some(300), resumable=True), Broker()
+        async with Running(source, broker):
+            await eventually(lambda: broker.places and broker.places[-1][1] == "300")
+        cursors = [int(cursor or 0) for _, cursor in broker.places]
+        assert cursors == sorted(cursors)
+        assert broker.places[-1][0] == broker.documents()[-1]["seq"]
+
+    async def test_while_an_earlier_batch_is_not_confirmed_it_stays_before_it(self) -> None:
+        broker = OutOfOrder()
+        source = ListSource(some(5), resumable=True)
+        async with Running(source, broker):
+            await eventually(lambda: len(broker.waiting) == 5)
+            for later in (1, 2, 3):
+                broker.waiting[later].set()
+            await eventually(lambda: len(broker.confirmed) == 3)
+            assert broker.places == []
+            broker.waiting[0].set()
+            await eventually(lambda: [cursor for _, cursor in broker.places] == ["4"])
+            broker.waiting[4].set()
+            await eventually(lambda: broker.places[-1][1] == "5")
+
+    async def test_what_is_no_event_moves_it_too_but_not_past_others(self) -> None:
+        broker = OutOfOrder()
+        source = ListSource([*some(1), None, None], resumable=True)
+        async with Running(source, broker):
+            await eventually(lambda: len(broker.waiting) == 1)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert broker.places == []
+            broker.waiting[0].set()
+            await eventually(lambda: bool(broker.places) and broker.places[-1][1] == "3")
+
+    @settings(deadline=None, max_examples=60)
+    @given(seed=st.integers(0, 2**32))
+    def test_a_crash_at_any_moment_and_a_restart_leave_nothing_out(self, seed: int) -> None:
+        dice = random.Random(seed)
+        events: list[Event | None] = [tweet(f"text {n}") if dice.random() < 0.6 else None for n in range(40)]
+
+        async def story() -> None:
+            published: list[str] = []
+            cursor: str | None = None
+            while cursor != str(len(events)):
+                broker = Broker(*dice.choices(FAILURES, k=dice.randrange(5)))
+                source = ListSource(events, resumable=True)
+                pump = pump_of(source, broker, buffer_events=dice.randint(1, 50), cursor=cursor)
+                task = asyncio.create_task(pump.run(asyncio.Event(), flush_s=FLUSH_S))
+                for _ in range(dice.randint(1, 150)):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                published += broker.ids()
+                cursor = broker.places[-1][1] if broker.places else cursor
+            assert set(published) == {event.id for event in events if event}
+
+        asyncio.run(asyncio.wait_for(story(), 30))
+
+
 class TestSequence:
+    def test_after_a_restart_all_numbers_of_the_run_before_are_passed_by(self) -> None:
+        before = SequenceClock(iter([5_000_000] * 3).__next__)
+        kept = before.next()
+        late = [before.next() for _ in range(2)]
+        after = SequenceClock(lambda: 1, kept=kept)
+        assert after.next() > max(late)
+
     @settings(deadline=None)
     @given(st.lists(st.integers(0, 2**52), min_size=1))
     def test_numbers_grow_whatever_the_clock_does(self, readings: list[int]) -> None:

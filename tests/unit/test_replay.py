@@ -14,6 +14,7 @@ from services.ingest.sources import SourceError, replay
 from services.ingest.sources.records import Unreadable, read_line
 from services.ingest.sources.replay import ReplaySource
 from shared.events import Action, Destroy, Event, Media, Tweet, User, to_document
+from tests.support.sources import event_of, reading
 from tests.unit.clocks import ManualClock
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "x"
@@ -46,7 +47,8 @@ def recording(path: Path, *events: Event | bytes) -> Path:
 
 
 async def read(path: Path, *, speed: float = 0, clock: ManualClock | None = None) -> list[Event]:
-    return [event async for event in ReplaySource(path=path, speed=speed, loop=False, clock=clock).events()]
+    source = ReplaySource(path=path, speed=speed, loop=False, clock=clock)
+    return [item.event async for item in reading(source) if item.event]
 
 
 def unreadable(reason: str) -> float:
@@ -211,7 +213,7 @@ def test_an_impossible_speed_is_refused(tmp_path: Path, speed: float) -> None:
 async def moments(path: Path, speed: float) -> list[float]:
     clock = ManualClock()
     source = ReplaySource(path=path, speed=speed, loop=False, clock=clock)
-    return [clock.seconds async for _ in source.events()]
+    return [clock.seconds async for _ in reading(source)]
 
 
 @pytest.mark.parametrize(("speed", "expected"), [(1, [0, 2, 2.5, 12.5]), (2, [0, 1, 1.25, 6.25]), (0, [0, 0, 0, 0])])
@@ -243,9 +245,9 @@ async def test_held_up_it_goes_on_at_its_pace_and_not_in_a_burst(tmp_path: Path)
     path = recording(tmp_path / "p", *(tweet(n, after_ms=n * 1000) for n in range(10)))
     clock = ManualClock()
     seen = []
-    async for event in ReplaySource(path=path, speed=1, loop=False, clock=clock).events():
+    async for item in reading(ReplaySource(path=path, speed=1, loop=False, clock=clock)):
         seen.append(clock.seconds)
-        if event.id == "t:0":
+        if item.event and item.event.id == "t:0":
             clock.seconds += 100  # the broker refuses for a while
     assert seen[1:3] == [100, 100]
     assert seen[3:] == pytest.approx([101 + n for n in range(7)])
@@ -257,19 +259,19 @@ async def test_held_up_it_goes_on_at_its_pace_and_not_in_a_burst(tmp_path: Path)
 async def test_looping_gives_each_pass_new_ids_that_hold_together(tmp_path: Path) -> None:
     gone = Destroy(id="t:1", mtime=START + 50)
     path = recording(tmp_path / "p", tweet(1), tweet(1, after_ms=10, action=Action.UPDATE), gone)
-    stream = ReplaySource(path=path, speed=0, loop=True, clock=ManualClock()).events()
-    events = [await anext(stream) for _ in range(9)]
+    stream = reading(ReplaySource(path=path, speed=0, loop=True, clock=ManualClock()))
+    events = [await event_of(stream) for _ in range(9)]
     passes = [events[:3], events[3:6], events[6:]]
     assert [event.mtime for event in events] == [START, START + 10, START + 50] * 3
     assert {event.id for event in passes[0]} == {"t:1"}
     assert len({frozenset(event.id for event in one) for one in passes}) == 3
     assert all(len({event.id for event in one}) == 1 for one in passes)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def test_looping_over_nothing_readable_ends(tmp_path: Path) -> None:
     path = recording(tmp_path / "p", b"nonsense\n")
-    assert [event async for event in ReplaySource(path=path, speed=0, loop=True).events()] == []
+    assert [item async for item in reading(ReplaySource(path=path, speed=0, loop=True))] == []
 
 
 def test_a_replay_can_wait() -> None:

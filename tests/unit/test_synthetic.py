@@ -9,6 +9,7 @@ from services.ingest.sources.hashtags import find_hashtags
 from services.ingest.sources.synthetic import SyntheticSource
 from services.ingest.sources.urls import find_urls
 from shared.events import Action, Destroy, Event, Tweet
+from tests.support.sources import event_of, reading
 from tests.unit.clocks import ManualClock
 
 START = 1_700_000_000_000
@@ -114,25 +115,25 @@ async def test_the_rate_holds_without_drift(rate: float) -> None:
     clock = ManualClock()
     source = SyntheticSource(rate=rate, seed=1, clock=clock)
     wanted = int(min(max(rate * 10, 3), 20_000))
-    stream = source.events()
+    stream = reading(source)
     for _ in range(wanted):
         await anext(stream)
     assert clock.seconds == pytest.approx((wanted - 1) / rate, abs=0.005)
     assert len(clock.slept) <= 1.2 * min(wanted, clock.seconds / 0.002 + wanted / 100) + 2, "no busy loop"
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def test_events_happen_when_they_are_due() -> None:
     clock = ManualClock(START)
-    stream = SyntheticSource(rate=4, seed=1, clock=clock).events()
-    mtimes = [(await anext(stream)).mtime for _ in range(9)]
+    stream = reading(SyntheticSource(rate=4, seed=1, clock=clock))
+    mtimes = [(await event_of(stream)).mtime for _ in range(9)]
     assert mtimes[0] == START
     assert all(later - earlier == 250 for earlier, later in pairwise(mtimes))
 
 
 async def test_after_a_stall_no_more_than_a_second_is_caught_up() -> None:
     clock = ManualClock()
-    stream = SyntheticSource(rate=100, seed=1, clock=clock).events()
+    stream = reading(SyntheticSource(rate=100, seed=1, clock=clock))
     await anext(stream)
     clock.seconds += 60
     stalled_until = clock.seconds
@@ -145,7 +146,7 @@ async def test_after_a_stall_no_more_than_a_second_is_caught_up() -> None:
 
 async def test_others_get_to_run_while_it_is_far_behind() -> None:
     clock = ManualClock()
-    stream = SyntheticSource(rate=100_000, seed=1, clock=clock).events()
+    stream = reading(SyntheticSource(rate=100_000, seed=1, clock=clock))
     await anext(stream)
     clock.seconds += 1
     for _ in range(1000):
@@ -155,9 +156,9 @@ async def test_others_get_to_run_while_it_is_far_behind() -> None:
 
 async def test_a_restarted_source_begins_with_new_ids() -> None:
     clock = ManualClock()
-    first = await anext(SyntheticSource(rate=20, seed=1, clock=clock).events())
+    first = await event_of(reading(SyntheticSource(rate=20, seed=1, clock=clock)))
     clock.seconds += 0.5
-    again = await anext(SyntheticSource(rate=20, seed=1, clock=clock).events())
+    again = await event_of(reading(SyntheticSource(rate=20, seed=1, clock=clock)))
     assert first.id != again.id
     assert isinstance(first, Tweet)
     assert isinstance(again, Tweet)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.ingest.sources.decoding import convert
-from services.ingest.sources.x_payload import Includes, read_compliance, read_post
+from services.ingest.sources.x_api.payload import Includes, read_compliance, read_post
 from shared.events import COLLECTION, Action, Destroy, Event, Tweet, UnreadableError
 
 _MAX_MTIME = 2**53

@@ -6,7 +6,7 @@ The file is JSON Lines, plain or gzipped, of any size; `records` says what a lin
 import asyncio
 import gzip
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, cast
@@ -14,11 +14,12 @@ from typing import IO, cast
 import msgspec
 import structlog
 
-from services.ingest.sources import SourceError
+from services.ingest.sources import Item, Notes, SourceError
 from services.ingest.sources.pacing import Clock, SystemClock
 from services.ingest.sources.records import Unreadable, read_line
+from services.ingest.sources.report import Report
+from services.ingest.sources.unreadable import Unreadables
 from shared.events import Event
-from shared.metrics import SOURCE_UNREADABLE
 
 log = structlog.get_logger()
 
@@ -49,6 +50,8 @@ class ReplaySource:
 
     name = "replay"
     can_wait = True
+    demand = None
+    one_reader = False
 
     def __init__(self, *, path: str | Path, speed: float, loop: bool, clock: Clock | None = None) -> None:
         """`speed` 1 is the original pace, 2 twice as fast, 0 as fast as events are taken.
@@ -61,14 +64,16 @@ class ReplaySource:
         self._loop = loop
         self._clock = clock or SystemClock()
         self._pace = _Pace(speed, self._clock)
-        self._told: set[str] = set()
+        self._unreadables = Unreadables(self.name)
+        self.report = Report(self.name, state="live")
         _open(self._path).close()
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Every event of the file, again and again if looping.
+    async def read(self, cursor: str | None, notes: Notes) -> AsyncGenerator[Item, None]:
+        """Every event of the file, again and again if looping, always from its beginning.
 
-        Ends after a pass in which nothing could be read, also when looping. Raises `SourceError` if the file
-        is gone when a pass begins.
+        Who brings Roost up again wants to see the file once more, so no cursor is kept: what readers know already
+        they know by its version. Ends after a pass in which nothing could be read, also when looping. Raises
+        `SourceError` if the file is gone when a pass begins.
         """
         last_pass = 0
         suffix = ""
@@ -78,7 +83,7 @@ class ReplaySource:
                 async for event in events:
                     count += 1
                     await self._pace.wait_for(event.mtime)
-                    yield msgspec.structs.replace(event, id=event.id + suffix) if suffix else event
+                    yield Item(msgspec.structs.replace(event, id=event.id + suffix) if suffix else event)
             log.info("replay_pass_ended", path=str(self._path), events=count)
             if not self._loop or not count:
                 return
@@ -101,7 +106,7 @@ class ReplaySource:
         for line in lines:
             for item in read_line(line):
                 if isinstance(item, Unreadable):
-                    self._skip(item)
+                    self._unreadables.skip(item.reason, item.detail)
                 else:
                     events.append(item)
             size += len(line)
@@ -115,23 +120,11 @@ class ReplaySource:
                 if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                     while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
-                    self._skip(Unreadable("line_too_long", f"a line is longer than {MAX_LINE_BYTES} bytes"))
+                    self._unreadables.skip("line_too_long", f"a line is longer than {MAX_LINE_BYTES} bytes")
                 else:
                     yield line
         except (OSError, EOFError, zlib.error) as error:
-            self._skip(Unreadable("damaged_file", str(error)))
-
-    def _skip(self, item: Unreadable) -> None:
-        SOURCE_UNREADABLE.labels(source=self.name, reason=item.reason).inc()
-        if item.reason not in self._told:
-            self._told.add(item.reason)
-            log.warning(
-                "replay_unreadable",
-                path=str(self._path),
-                reason=item.reason,
-                detail=item.detail,
-                note="skipped; more of this kind are only counted",
-            )
+            self._unreadables.skip("damaged_file", str(error))
 
 
 class _Pace:

@@ -1,11 +1,11 @@
 """The source `synthetic`: an endless stream of made-up posts at a steady rate, for trying Roost out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
-from services.ingest.sources import SourceError
+from services.ingest.sources import Item, Notes, SourceError
 from services.ingest.sources.demo.timeline import SOURCE, Timeline
 from services.ingest.sources.pacing import Clock, SystemClock
-from shared.events import Event
+from services.ingest.sources.report import Report
 
 MIN_RATE = 0.1
 MAX_RATE = 100_000.0
@@ -25,6 +25,8 @@ class SyntheticSource:
 
     name = SOURCE
     can_wait = False
+    demand = None
+    one_reader = False
 
     def __init__(self, *, rate: float, seed: int, start_ms: int | None = None, clock: Clock | None = None) -> None:
         """`rate` is in events per second. Raises `SourceError` for one that is out of bounds.
@@ -36,10 +38,11 @@ class SyntheticSource:
             raise SourceError(f"ROOST_INGEST_RATE: {rate} is not between {MIN_RATE} and {MAX_RATE:.0f}")
         self._rate = rate
         self._clock = clock or SystemClock()
+        self.report = Report(self.name, state="live")
         run = self._clock.now_ms() if start_ms is None else start_ms
         self._timeline = Timeline(seed=seed, rate=rate, run=run)
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def read(self, cursor: str | None, notes: Notes) -> AsyncGenerator[Item, None]:
         """Events without end, each at its time: the n-th is due n / rate seconds after the first."""
         clock, rate = self._clock, self._rate
         start = clock.monotonic()
@@ -55,6 +58,6 @@ class SyntheticSource:
                 continue
             for _ in range(min(due, _EVENTS_BETWEEN_BREATHS)):
                 sent += 1
-                yield self._timeline.draw(clock.now_ms())
+                yield Item(self._timeline.draw(clock.now_ms()))
             if due > _EVENTS_BETWEEN_BREATHS:
                 await clock.sleep(0)
