@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.ingest.sources.records import Unreadable, read_line
-from services.ingest.sources.x_payload import Includes, read_compliance, read_post
+from services.ingest.sources.x_api.payload import Includes, read_compliance, read_post
 from shared.events import Action, Destroy, Tweet, UnreadableError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "x"

@@ -33,6 +33,24 @@ _FIRST_SNOWFLAKE = 29_700_859_247
 _EDIT_WINDOW_MS = 3_600_000
 """How long X lets a post be edited."""
 
+TWEET_FIELDS = (
+    "author_id",
+    "created_at",
+    "lang",
+    "edit_history_tweet_ids",
+    "entities",
+    "note_tweet",
+    "attachments",
+)
+"""The fields of a post that an event needs, beside those that X always sends, `id` and `text`."""
+USER_FIELDS = ("profile_image_url",)
+"""The same of its author; X always sends `id`, `username` and `name`."""
+MEDIA_FIELDS = ("url", "preview_image_url", "alt_text")
+"""The same of its media; X always sends `media_key` and `type`."""
+EXPANSIONS = ("author_id", "attachments.media_keys")
+"""What X puts into `includes`. Not the posts that are quoted or answered: each would be paid for, and the link to a
+quoted one, with its author's name in it, is among `entities.urls` already."""
+
 MediaType = Literal["photo", "video", "animated_gif"]
 _MEDIA_KEY_TYPES: dict[str, MediaType] = {
     "3": "photo",
