@@ -8,7 +8,7 @@ import time
 from deploy import ports
 from deploy.failure import Failure
 from deploy.settings import ROOT, Settings
-from deploy.waiting import start_waiting
+from deploy.waiting import proof_of, start_waiting
 
 TWEET_WITHIN_S = 120
 _RESTARTS_TOLD_AFTER = 3
@@ -45,7 +45,8 @@ class Composed:
         """Build, start, and wait for the first tweet; raises `Failure`, and leaves the rest to `down`."""
         if self._compose("up", "--build", "--detach", "--remove-orphans"):
             raise Failure("`docker compose up` failed, as said above; without Docker: ROOST_MODE=local make up.")
-        waiter = start_waiting(self.settings, TWEET_WITHIN_S)
+        proof = proof_of(self.settings, TWEET_WITHIN_S)
+        waiter = start_waiting(proof)
         restarting = 0
         try:
             while waiter.poll() is None:
@@ -61,7 +62,7 @@ class Composed:
                 waiter.wait()
         if waiter.returncode:
             self._compose("logs", "--tail", "10")
-            raise Failure(f"No tweet came through /nfl within {TWEET_WITHIN_S} s; the logs' ends are above.")
+            raise Failure(f"{proof.missing} within {TWEET_WITHIN_S} s; the logs' ends are above.")
 
     def down(self) -> None:
         """End and remove the containers; what the broker has stored stays in its volume."""
@@ -81,7 +82,7 @@ class Composed:
         return subprocess.run(
             ["docker", "compose", *arguments],
             cwd=ROOT,
-            env=self.settings.environ,
+            env=self.settings.for_compose(),
             stdin=subprocess.DEVNULL,
             check=False,
         ).returncode

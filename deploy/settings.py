@@ -15,6 +15,9 @@ RUN = ROOT / ".run"
 
 LOGS = RUN / "log"
 
+TOKEN = "ROOST_INGEST_X_BEARER_TOKEN"
+"""The variable that holds a secret; ingest alone may see it."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -57,6 +60,8 @@ class Settings:
     def __init__(self, mode: str, environ: Mapping[str, str]) -> None:
         self.mode = mode
         self.environ = dict(environ)
+        """Without the secret: it is handed to every process that is started, and written down."""
+        self._token = self.environ.pop(TOKEN, "")
         self.ports = [_port(environ, *default) for default in _DEFAULTS[mode]]
         self._number = {port.variable: port.number for port in self.ports}
         by_number: dict[int, Port] = {}
@@ -82,11 +87,29 @@ class Settings:
     def management_url(self) -> str:
         """The broker's management API for the user `router`, who may look but not change."""
         given = self.environ.get("ROOST_ROUTER_MANAGEMENT_URL") if self.mode == "local" else None
-        return given or f"http://router:router@127.0.0.1:{self.port('ROOST_MANAGEMENT_PORT')}"
+        return given or self._management_url("router")
 
-    def for_services(self) -> dict[str, str]:
-        """The environment of the local services: what the user has set, and the defaults of local mode."""
-        defaults = {"ROOST_ROUTER_MANAGEMENT_URL": self.management_url}
+    @property
+    def source(self) -> str:
+        """Where tweets come from: `ROOST_INGEST_SOURCE`."""
+        return self.environ.get("ROOST_INGEST_SOURCE") or "synthetic"
+
+    def _management_url(self, user: str) -> str:
+        return f"http://{user}:{user}@127.0.0.1:{self.port('ROOST_MANAGEMENT_PORT')}"
+
+    def for_compose(self) -> dict[str, str]:
+        """The environment in which Compose brings the services up; it hands the secret to ingest alone."""
+        return {**self.environ, TOKEN: self._token} if self._token else self.environ
+
+    def for_services(self, token_file: Path) -> dict[str, str]:
+        """The environment of the local services: what the user has set, and the defaults of local mode.
+
+        A secret goes into `token_file`, because honcho gives all services the same environment.
+        """
+        defaults = {
+            "ROOST_ROUTER_MANAGEMENT_URL": self.management_url,
+            "ROOST_INGEST_MANAGEMENT_URL": self._management_url("ingest"),
+        }
         for service in ("ingest", "router", "gateway"):
             prefix = f"ROOST_{service.upper()}"
             defaults[f"{prefix}_AMQP_URL"] = self.amqp_url(service)
@@ -96,6 +119,11 @@ class Settings:
         # Nobody balances here, so there is nobody to wait for when the gateway stops.
         defaults["ROOST_GATEWAY_DRAIN_S"] = "0"
         fixed = {"ROOST_GATEWAY_PORT": str(self.port("ROOST_PORT")), "PYTHONUNBUFFERED": "1"}
+        if self._token:
+            token_file.unlink(missing_ok=True)
+            token_file.touch(mode=0o600)
+            token_file.write_text(self._token, encoding="utf-8")
+            fixed[f"{TOKEN}_FILE"] = str(token_file)
         return {**defaults, **self.environ, **fixed}
 
 
@@ -109,9 +137,10 @@ def environment() -> dict[str, str]:
             if separator and not name.startswith("#"):
                 values[name.strip()] = _unquoted(value.strip())
     environ = {**values, **os.environ}
-    if replayed := environ.get("ROOST_INGEST_REPLAY_PATH"):
-        # Compose mounts it under the same path, which has to be absolute.
-        environ["ROOST_INGEST_REPLAY_PATH"] = str(ROOT / replayed)
+    for name in ("ROOST_INGEST_REPLAY_PATH", "ROOST_INGEST_X_BEARER_TOKEN_FILE"):
+        if path := environ.get(name):
+            # Compose mounts it under the same path, which has to be absolute.
+            environ[name] = str(ROOT / path)
     return environ
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import socketio
 from socketio.exceptions import SocketIOError
 
+from deploy import sources
+
 SAY_EVERY_S = 5
 
 
@@ -20,7 +22,7 @@ async def wait_for_tweet(url: str, room: str, within_s: float) -> dict[str, Any]
     stage = [f"{url} does not answer yet"]
     try:
         async with asyncio.timeout(within_s):
-            talker = asyncio.create_task(_say(stage))
+            talker = asyncio.create_task(_say(stage, url))
             try:
                 while True:
                     with contextlib.suppress(SocketIOError, TimeoutError):
@@ -56,11 +58,14 @@ async def _first(url: str, room: str, stage: list[str]) -> dict[str, Any]:
         await client.disconnect()
 
 
-async def _say(stage: list[str]) -> None:
+async def _say(stage: list[str], url: str) -> None:
     began = time.monotonic()
     while True:
         await asyncio.sleep(SAY_EVERY_S)
         print(f"  … {time.monotonic() - began:.0f} s: {stage[0]}", flush=True)
+        answer = await asyncio.to_thread(sources.ask, url)
+        if set(sources.states(answer).values()) - {"live"}:
+            print("\n".join(f"      {line}" for line in sources.lines(answer)), flush=True)
 
 
 def main() -> int:

@@ -12,11 +12,12 @@ from deploy import ports, processes
 from deploy.failure import Failure
 from deploy.local import broker, packages
 from deploy.settings import LOGS, ROOT, RUN, Settings
-from deploy.waiting import start_waiting
+from deploy.waiting import proof_of, start_waiting
 
 _KEEP = str(ROOT / "deploy" / "local" / "keep")
 _BROKER_LOG = LOGS / "broker.log"
 _SERVICES_LOG = LOGS / "services.log"
+_TOKEN_FILE = RUN / "x-bearer-token"
 
 SERVICES = ("ingest", "router", "gateway")
 BROKER_WITHIN_S = 90
@@ -52,6 +53,7 @@ class Local:
         for role, within_s in (("services", 14), ("broker", 30), ("epmd", 3)):
             if not processes.stop(RUN, role, within_s=within_s):
                 print(f"{role} did not stop within {within_s} s and was killed", file=sys.stderr)
+        _TOKEN_FILE.unlink(missing_ok=True)
 
     def status(self) -> None:
         """Print what runs, which service is ready, and how many messages wait."""
@@ -112,10 +114,11 @@ class Local:
             run=RUN,
             role="services",
             log=_SERVICES_LOG,
-            environ=self.settings.for_services(),
+            environ=self.settings.for_services(_TOKEN_FILE),
             cwd=ROOT,
         )
-        waiter = start_waiting(self.settings, TWEET_WITHIN_S)
+        proof = proof_of(self.settings, TWEET_WITHIN_S)
+        waiter = start_waiting(proof)
         try:
             while waiter.poll() is None:
                 if honcho.poll() is not None:
@@ -126,7 +129,7 @@ class Local:
                 waiter.terminate()
                 waiter.wait()
         if waiter.returncode:
-            raise _with_log(_SERVICES_LOG, f"No tweet came through /nfl within {TWEET_WITHIN_S} s")
+            raise _with_log(_SERVICES_LOG, f"{proof.missing} within {TWEET_WITHIN_S} s")
 
 
 def _with_log(log: Path, what: str) -> Failure:
@@ -160,6 +163,8 @@ def queue_depths(settings: Settings) -> str:
     queues = broker.ask(settings.management_url, "/api/queues/%2F?columns=name,messages,exclusive")
     if not isinstance(queues, list):
         return "the broker does not answer"
+    # What ingest keeps is no message that waits for anybody.
+    queues = [queue for queue in queues if not queue["name"].startswith("ingest.state.")]
     named = {queue["name"]: queue.get("messages", 0) for queue in queues if not queue.get("exclusive")}
     others = [queue.get("messages", 0) for queue in queues if queue.get("exclusive")]
     waiting = [f"{name} {messages}" for name, messages in sorted(named.items())]

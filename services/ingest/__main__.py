@@ -2,7 +2,8 @@
 
 import sys
 
-from services.ingest.app import IngestApp, open_source
+from services.ingest.app import IngestApp
+from services.ingest.opening import open_source
 from services.ingest.settings import IngestSettings
 from shared.lifecycle import StartError, run
 from shared.settings import BAD_SETTING_EXIT_CODE, parse_command_line

@@ -15,6 +15,7 @@ import pytest
 from deploy import processes
 from deploy.local.broker import find_binaries
 from tests.support.broker import ROOT, free_port
+from tests.support.jetstream_server import living_jetstream
 from tests.support.waiting import eventually_now
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -93,6 +94,11 @@ def test_up_brings_a_tweet_and_down_leaves_no_process(project: Project) -> None:
     for service in ("broker", "ingest", "router", "gateway"):
         assert f"{service:8} running" in status
     assert status.count(", ready") == 3
+    assert "source   synthetic: live" in status
+
+    forgotten = project.make("forget", ID="x:1 https://x.com/somebody/status/2")
+    assert forgotten.stdout.splitlines() == ["x:1 is to be forgotten", "x:2 is to be forgotten"]
+    assert "make forget ID=x:" in project.make("forget").stderr
 
     again = project.make("up")
     assert again.returncode == 0
@@ -161,3 +167,53 @@ def test_with_neither_docker_nor_rabbitmq_it_says_what_to_install(project: Proje
     )  # fmt: skip
     assert done.returncode != 0
     assert "install Docker with Compose v2, or RabbitMQ 3.10 or newer" in done.stderr
+
+
+def test_up_with_bluesky_returns_when_a_post_has_come_and_down_and_up_go_on_from_it(project: Project) -> None:
+    with living_jetstream() as host:
+        settings = {
+            "ROOST_INGEST_SOURCE": "bluesky",
+            "ROOST_INGEST_BLUESKY_HOSTS": host.url,
+            "ROOST_INGEST_BLUESKY_API": host.api,
+        }
+        for cursors in (1, 2):
+            up = project.make("up", **settings)
+            assert up.returncode == 0, up.stdout + up.stderr
+            assert "@ada.test: a post" in up.stdout
+            assert "source   bsky: live" in project.make("status").stdout
+            assert project.make("down").returncode == 0
+            assert len(host.cursors) == cursors
+    assert host.cursors[0] is None
+    assert host.cursors[1] is not None
+
+
+def test_a_token_is_seen_by_ingest_alone(project: Project) -> None:
+    token = "a-token-of-the-operator"
+    settings = {
+        "ROOST_INGEST_SOURCE": "x",
+        "ROOST_INGEST_X_BEARER_TOKEN": token,
+        "ROOST_INGEST_X_RULES": "nfl",
+        "ROOST_INGEST_X_API": f"http://127.0.0.1:{free_port()}",
+    }
+    with subprocess.Popen(
+        ["make", "--no-print-directory", "up"],
+        cwd=project.folder,
+        env=project.environ | settings,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as up:
+        try:
+            # It waits in vain: nobody is at that address.
+            eventually_now(lambda: "source   x: away" in project.make("status").stdout, within_s=60)
+            running = processes.find(project.run)
+            assert len(running) > 6
+            for process in running:
+                assert token.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes(), process.command
+            written = (path for path in project.run.rglob("*") if path.is_file())
+            files = [path for path in written if token.encode() in path.read_bytes()]
+            assert [path.name for path in files] == ["x-bearer-token"]
+            assert files[0].stat().st_mode & 0o077 == 0
+        finally:
+            up.send_signal(signal.SIGTERM)
+            up.wait(60)
+    assert not files[0].exists()

@@ -88,7 +88,17 @@ def test_pure_parts_do_no_input_and_output() -> None:
         *(Path(name) for name in ("shared/events.py", "shared/raw.py", "shared/feed.py", "shared/topology.py")),
         *(
             Path(f"services/{name}.py")
-            for name in ("router/matcher", "router/classify", "gateway/rooms", "gateway/versions")
+            for name in (
+                "router/matcher",
+                "router/classify",
+                "gateway/rooms",
+                "gateway/sources",
+                "gateway/versions",
+                "ingest/sources/x_api/budget",
+                "ingest/sources/x_api/payload",
+                "ingest/sources/x_api/rules",
+                "ingest/sources/bluesky_api/payload",
+            )
         ),
     ]
     for path in pure:
