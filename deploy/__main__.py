@@ -1,4 +1,4 @@
-"""`python -m deploy up|down|status|logs|amqp-url`: what the Makefile's targets of the same names call."""
+"""`python -m deploy up|down|status|logs|amqp-url [user]`: what the Makefile's targets of the same names call."""
 
 import argparse
 import contextlib
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy import processes
+from deploy import processes, sources
 from deploy.composed import Composed, docker_is_reachable
 from deploy.failure import Failure
 from deploy.local.mode import Local, queue_depths
@@ -63,6 +63,8 @@ def status() -> None:
     print(f"mode     {mode.name}\npage     {mode.settings.url}/nfl", flush=True)
     mode.status()
     print(f"queues   {queue_depths(mode.settings)}")
+    for line in sources.lines(sources.ask(mode.settings.url)):
+        print(line)
 
 
 def logs() -> None:
@@ -75,12 +77,12 @@ def logs() -> None:
     os.execvpe(command[0], command, mode.settings.environ)
 
 
-def amqp_url() -> None:
-    """Print the broker's address for a consumer on this machine."""
+def amqp_url(user: str) -> None:
+    """Print the broker's address for one of its users, seen from this machine."""
     mode = _remembered()
     if mode is None:
         raise Failure(_NOT_UP)
-    print(mode.settings.amqp_url("consumer"))
+    print(mode.settings.amqp_url(user))
 
 
 def _chosen() -> Mode:
@@ -154,15 +156,19 @@ def main() -> None:
     """Run the command that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m deploy", description="Bring Roost up and down.")
     parser.add_argument("command", choices=("up", "down", "status", "logs", "amqp-url"))
-    command = parser.parse_args().command
+    parser.add_argument("user", nargs="?", default="consumer", help="amqp-url: the broker's user (consumer)")
+    arguments = parser.parse_args()
+    command = arguments.command
     # So that what was started is ended also then.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if command in ("up", "down"):
             with _alone():
                 {"up": up, "down": down}[command]()
+        elif command == "amqp-url":
+            amqp_url(arguments.user)
         else:
-            {"status": status, "logs": logs, "amqp-url": amqp_url}[command]()
+            {"status": status, "logs": logs}[command]()
     except Failure as failure:
         sys.exit(f"roost: {failure}")
     except PermissionError as error:

@@ -11,9 +11,11 @@ from services.gateway.bindings import CHANNELS, Bindings
 from services.gateway.clients import Clients
 from services.gateway.closing import close_transports
 from services.gateway.fanout import Fanout
+from services.gateway.notices import Notices
 from services.gateway.protocol import make_server
 from services.gateway.rooms import Rooms
 from services.gateway.settings import GatewaySettings
+from services.gateway.sources import Sources
 from services.gateway.versions import Versions
 from shared import metrics
 from shared.broker import Message, connect, keep_session
@@ -42,7 +44,9 @@ class GatewayApp:
         """The public port, once it listens."""
         self._settings = settings
         self._rooms = Rooms()
+        self._sources = Sources()
         self._server = make_server()
+        self._notices = Notices(self._server, self._rooms, self._sources)
         self._fanout = Fanout(self._server, self._rooms, Versions(settings.remembered_tweets))
         self._bindings = Bindings(PINNED, unbind_after_s=settings.unbind_after_s, released=self._close_room)
         self._clients = Clients(
@@ -50,6 +54,7 @@ class GatewayApp:
             self._rooms,
             self._bindings,
             self._fanout,
+            self._notices,
             max_rooms=settings.max_rooms,
             max_rooms_per_client=settings.max_rooms_per_client,
         )
@@ -58,7 +63,7 @@ class GatewayApp:
         """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""
         app = web.Application()
         self._server.attach(app)
-        pages.add_routes(app, self._rooms)
+        pages.add_routes(app, self._rooms, self._sources)
         closed = asyncio.Event()
 
         async def serve() -> None:
@@ -72,7 +77,9 @@ class GatewayApp:
                 await close_transports(self._server)
                 closed.set()
 
-        await together(serve(), keep_session(lambda: self._session(closed), closed))
+        await together(
+            serve(), keep_session(lambda: self._session(closed), closed), self._notices.keep_forgetting(closed)
+        )
 
     async def _session(self, closed: asyncio.Event) -> None:
         arrived: asyncio.Queue[Message] = asyncio.Queue()
@@ -96,7 +103,13 @@ class GatewayApp:
                 await self._clients.tell_status(live=True)
 
             try:
-                await first_of(closed.wait(), connection.lost(), deliver(), self._bindings.keep(binding, bound))
+                await first_of(
+                    closed.wait(),
+                    connection.lost(),
+                    deliver(),
+                    self._bindings.keep(binding, bound),
+                    self._notices.listen(self._settings.amqp_url),
+                )
             finally:
                 self.health.set("broker", False)
                 self.health.set("bindings", False)

@@ -8,6 +8,7 @@ import structlog
 
 from services.gateway.bindings import Bindings
 from services.gateway.fanout import Fanout
+from services.gateway.notices import Notices
 from services.gateway.rooms import Rooms
 from shared import metrics
 from shared.labels import Label, LabelError, parse_path
@@ -30,6 +31,7 @@ class Clients:
         rooms: Rooms,
         bindings: Bindings,
         fanout: Fanout,
+        notices: Notices,
         *,
         max_rooms: int,
         max_rooms_per_client: int,
@@ -38,6 +40,7 @@ class Clients:
         self._rooms = rooms
         self._bindings = bindings
         self._fanout = fanout
+        self._notices = notices
         self._max_rooms = max_rooms
         self._max_rooms_per_client = max_rooms_per_client
         self._live = False
@@ -55,6 +58,7 @@ class Clients:
     async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object = None) -> None:
         metrics.GATEWAY_SOCKETS.inc()
         await self._server.emit("status", {"live": self._live}, to=sid)
+        await self._notices.greet(sid)
 
     async def _disconnect(self, sid: str, reason: object = None) -> None:
         metrics.GATEWAY_SOCKETS.dec()
@@ -81,6 +85,7 @@ class Clients:
         await self._bindings.want(label)
         if self._rooms.is_member(sid, label):
             await self._fanout.enter(sid, room)
+            await self._notices.enter(sid, room)
 
     async def _unsubscribe(self, sid: str, request: object) -> Answer:
         label = _label_of(request)

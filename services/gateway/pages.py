@@ -1,11 +1,13 @@
-"""The HTTP side: the page at every room's URL, its files, and the list of rooms."""
+"""The HTTP side: the page at every room's URL, its files, and the lists of rooms and of sources."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
 
 from services.gateway.rooms import Rooms
+from services.gateway.sources import Sources
 
 WEB = Path(__file__).parent / "web"
 
@@ -19,7 +21,7 @@ SECURITY_HEADERS = {
 }
 
 
-def add_routes(app: web.Application, rooms: Rooms) -> None:
+def add_routes(app: web.Application, rooms: Rooms, sources: Sources) -> None:
     """Serve everything that is not Socket.IO. What no other route takes is the URL of a room."""
 
     async def page(_: web.Request) -> web.FileResponse:
@@ -37,6 +39,9 @@ def add_routes(app: web.Application, rooms: Rooms) -> None:
             for room in rooms.all()
         ]
         return web.json_response({"rooms": sorted(rows, key=lambda row: (-int(row["members"]), row["room"]))})
+
+    async def list_sources(_: web.Request) -> web.Response:
+        return web.json_response({"sources": sources.rows(asyncio.get_running_loop().time())})
 
     async def nothing(_: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="there is nothing here\n")
@@ -58,6 +63,7 @@ def add_routes(app: web.Application, rooms: Rooms) -> None:
     app.middlewares.append(no_such_file)
     app.router.add_static("/_/static", WEB)
     app.router.add_get("/_/api/rooms", list_rooms)
+    app.router.add_get("/_/api/sources", list_sources)
     app.router.add_get("/_/{rest:.*}", nothing)
     app.router.add_get("/favicon.ico", favicon)
     app.router.add_get("/robots.txt", robots)

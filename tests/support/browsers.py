@@ -21,6 +21,9 @@ class Client:
         for event in ("newTweet", "updateTweet", "destroyTweet"):
             client.on(event, self._remember(event))
         client.on("status", self._on_status)
+        self.asking: list[tuple[str, float | None]] = []
+        """(room, seconds) of each word about a source that is being asked for a room."""
+        client.on("asking", self._on_asking)
 
     async def call(self, event: str, payload: object) -> Any:
         """Send an event and return its acknowledgement."""
@@ -59,6 +62,9 @@ class Client:
 
     async def _on_status(self, status: dict[str, bool]) -> None:
         self.status.append(status["live"])
+
+    async def _on_asking(self, asking: Document, room: str) -> None:
+        self.asking.append((room, asking["seconds"]))
 
 
 @asynccontextmanager

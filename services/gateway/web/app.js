@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { listen } from "./keys.js";
+import { Notes } from "./notes.js";
 import { Pace } from "./pace.js";
 import { fromLabel, fromPath, pathFor } from "./room.js";
 import { tick } from "./time.js";
@@ -31,6 +32,7 @@ let titleTimer = 0;
 let retryTimer = 0;
 
 const pace = new Pace(at("wire"));
+const notes = new Notes(at("notes"), room);
 const feed = new Feed(root, { room, held: () => waitsForReader() || performance.now() < pointingUntil, changed });
 
 // --- what the reader does -------------------------------------------------------------------
@@ -168,6 +170,7 @@ function titled() {
 function everySecond() {
   if (document.hidden) return;
   tick(root);
+  notes.draw();
   pace.draw();
   const rate = state() === "live" ? pace.perMinute() : null;
   at("pace").textContent = paused ? "paused" : rate === null ? "" : `${rate} a minute`;
@@ -195,6 +198,7 @@ function subscribe() {
     if (joined) {
       room = fromLabel(answer.label);
       feed.room = room;
+      notes.room = room;
       named();
     } else if (refusal.code === "too_many_rooms") {
       retryTimer = setTimeout(() => socket.connected && subscribe(), RETRY_MS);
@@ -206,6 +210,7 @@ function subscribe() {
 function away() {
   joined = false;
   brokerLive = true; // until the next server says; its word may come before `connect` does
+  notes.clear();
   said();
   // The library comes back by itself, but not to a server that sent it away.
   if (!socket.active) setTimeout(() => socket.connect(), RETRY_MS);
@@ -222,6 +227,8 @@ socket.on("status", ({ live }) => {
   brokerLive = live;
   said();
 });
+socket.on("source", (source) => notes.source(source));
+socket.on("asking", (asking) => notes.asking(asking));
 socket.on("newTweet", (tweet) => {
   if (!feed.add(tweet)) return;
   pace.note();

@@ -9,7 +9,15 @@ const MEDIA = { __proto__: null, video: ["video", "video"], animated_gif: ["gif"
 const PHOTO = ["photo", "photo"];
 // Codes for "no language", "unknown" and the like: they are no language to read a text aloud in.
 const NO_LANGUAGE = /^(und|zxx|mul|mis|art|q[a-t][a-z])(-|$)/i;
+// A handle that is no name but a number of the network's own; a few letters of it tell enough.
+const DID = /^did:[a-z]+:./;
+const DID_LENGTH = 16;
 const TINTS = 6;
+
+/** What the page calls a source of tweets; one that it does not know goes by its own name. */
+export function sourceName(origin) {
+  return SOURCES[origin] ?? origin;
+}
 
 /** A new article for a tweet, as it looks in the given room. */
 export function articleFor(tweet, room) {
@@ -31,26 +39,27 @@ export function revise(article, tweet, room) {
 function fill(article, tweet, room, edited) {
   const user = tweet.user ?? {};
   const handle = words(user.screen_name);
-  const name = words(user.name) || handle || "somebody";
+  const called = brief(handle);
+  const name = words(user.name) || called || "somebody";
   const post = web(tweet.url);
   const time = timeNode(words(tweet.created_at));
   const origin = words(tweet.source);
-  const source = SOURCES[origin] ?? origin;
+  const source = sourceName(origin);
   const urls = Array.isArray(tweet.urls) ? tweet.urls.map(words) : [];
-  const author = handle ? { href: `/from/${encodeURIComponent(handle)}` } : {};
-  article.setAttribute("aria-label", `${name}${handle ? `, @${handle}` : ""}`);
+  const author = handle ? { href: `/from/${encodeURIComponent(handle)}`, title: called === handle ? null : `@${handle}` } : {};
+  article.setAttribute("aria-label", `${name}${handle ? `, @${called}` : ""}`);
   article.replaceChildren(
     avatar(words(user.avatar), name, handle),
     h("div", { className: "by" },
       h(handle ? "a" : "span", { className: "author", ...author },
         h("bdi", { className: "name" }, name), " ",
-        handle ? h("span", { className: "handle" }, `@${handle}`) : null),
+        handle ? h("span", { className: "handle" }, `@${called}`) : null),
       h("span", { className: "meta" },
         edited ? h("span", { className: "edited" }, "edited") : null,
         source ? h("span", { className: origin === "synthetic" ? "demo" : "source" }, source) : null,
         time && post ? outward(post, { className: "when" }, time) : time)),
     h("p", { className: "text", dir: "auto", lang: language(words(tweet.lang)) },
-      ...textNodes(words(tweet.text), urls, room)),
+      ...textNodes(words(tweet.text), urls, room, origin)),
     ...mediaList(tweet.media, post),
   );
 }
@@ -58,6 +67,10 @@ function fill(article, tweet, room, edited) {
 // A document may say anything: what is no text where one should be is left out.
 function words(value) {
   return typeof value === "string" || typeof value === "number" ? String(value) : "";
+}
+
+function brief(handle) {
+  return DID.test(handle) && handle.length > DID_LENGTH ? `${handle.slice(0, DID_LENGTH)}…` : handle;
 }
 
 function avatar(address, name, handle) {
