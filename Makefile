@@ -10,7 +10,7 @@ CLIENT := services/gateway/web/vendor/socket.io.esm.min.js
 # The Node.js that `make setup` may have put there.
 export PATH := $(PATH):$(CURDIR)/$(VENV)
 
-.PHONY: help setup up down logs status tail test test-all lint format lock python
+.PHONY: help setup up down logs status tail forget test test-all lint format lock python
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -35,6 +35,11 @@ tail: setup ## print the tweets of KEY (has_url, term.nfl, 'lang.*', '#', or sev
 	for key in $$KEY; do case $$key in *.*|*'#'*|*'*'*|all|has_url|has_media) ;; \
 	*) echo "roost: nothing has the key '$$key'; for tweets that contain it: make tail KEY=term.$$key" >&2 ;; esac; done && \
 	ROOST_AMQP_URL=$${ROOST_AMQP_URL:-$$url} $(VENV)/python examples/tail.py $$KEY
+
+forget: setup ## take the tweet with ID off every page (x:1377…, or the post's address; several with spaces)
+	@test -n "$$ID" || { echo "roost: which tweet? make forget ID=x:1377650090978992134" >&2; exit 2; }
+	@url=$$($(VENV)/python -m deploy amqp-url ingest) && set -f && \
+	ROOST_INGEST_AMQP_URL=$${ROOST_INGEST_AMQP_URL:-$$url} $(VENV)/python -m services.ingest.forget $$ID
 
 test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on
 	@$(VENV)/python -m deploy.local.packages --if-possible broker browser driver
@@ -62,6 +67,7 @@ lock: setup ## resolve the dependencies anew, from pyproject.toml and package.js
 
 # KEY goes through the environment, because `#` and `*` mean something to the shell.
 tail: export KEY := $(KEY)
+forget: export ID := $(ID)
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
