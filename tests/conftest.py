@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.broker import Broker, running_broker
+
+# How long an example takes says more of the machine, which may be busy, than of the code.
+settings.register_profile("roost", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("roost")
 
 
 @pytest.fixture(scope="session")
