@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from shared.labels import parse_path
-from tests.support.broker import ROOT, Broker, free_port
+from tests.support.broker import Broker, free_port
 from tests.support.browsers import browser
+from tests.support.captures import CAPTURES, needs_captures
 from tests.support.ledger import Ledger, ledger
 from tests.support.node_client import node_client
 from tests.support.processes import processes
@@ -16,8 +15,6 @@ ROOMS = [
     "", "nfl", "nyc", "url", "has_media", "word/nfl", "tag/nfl", "lang/en", "lang/ja", "lang/ar", "e",
     "the ", "ß", "ال", "の", "don't", "http", "term/url", "@", "from/nobody", "xyzzy",
 ]  # fmt: skip
-
-CAPTURES = ROOT.parent / "shared" / "data" / "x"
 
 Page = Callable[[str], dict[str, str]]
 
@@ -103,7 +100,7 @@ async def test_any_service_killed_and_started_again_goes_on(broker: Broker) -> N
                 await eventually(lambda seen=seen: len(client.events) > seen + 20, what=f"tweets after {service}")
 
 
-@pytest.mark.skipif(not CAPTURES.is_dir(), reason="the captured posts are not here")
+@needs_captures
 async def test_real_posts_reach_their_rooms(broker: Broker) -> None:
     rooms = ["", "brexit", "word/labour", "url", "has_media", "tag/brexit", "lang/en", "lang/ko", "bts", "rt @", "&"]
     posts = {

@@ -14,11 +14,9 @@ from services.ingest.sources import SourceError, replay
 from services.ingest.sources.records import Unreadable, read_line
 from services.ingest.sources.replay import ReplaySource
 from shared.events import Action, Destroy, Event, Media, Tweet, User, to_document
+from tests.support.captures import CAPTURES, needs_captures
 from tests.support.sources import event_of, reading
 from tests.unit.clocks import ManualClock
-
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "x"
-needs_captures = pytest.mark.skipif(not SHARED.is_dir(), reason="the captured posts are not here")
 
 START = 1_700_000_000_000
 
@@ -280,7 +278,7 @@ def test_a_replay_can_wait() -> None:
 
 @needs_captures
 async def test_captured_files_replay_to_their_end() -> None:
-    counts = {path.name: len(await read(path)) for path in sorted(SHARED.glob("*.jsonl"))}
+    counts = {path.name: len(await read(path)) for path in sorted(CAPTURES.glob("*.jsonl"))}
     assert counts == {
         "brexit.jsonl": 100,
         "edited_after.jsonl": 1,

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +6,7 @@ import pytest
 from services.ingest.sources.records import Unreadable, read_line
 from services.ingest.sources.x_api.payload import Includes, read_compliance, read_post
 from shared.events import Action, Destroy, Tweet, UnreadableError
-
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "x"
-needs_captures = pytest.mark.skipif(not SHARED.is_dir(), reason="the captured posts are not here")
+from tests.support.captures import CAPTURES, needs_captures
 
 ID = "1377650090978992134"
 
@@ -177,7 +174,7 @@ def test_a_deletion_outranks_every_version_of_its_post() -> None:
 
 
 def captured(name: str) -> list[Any]:
-    with (SHARED / name).open("rb") as file:
+    with (CAPTURES / name).open("rb") as file:
         return [item for line in file for item in read_line(line)]
 
 
@@ -198,7 +195,7 @@ def test_captured_search_pages(name: str) -> None:
     assert len(tweets) == 100
     assert len({tweet.id for tweet in tweets}) == 100
     assert [tweet.mtime for tweet in tweets] == sorted(tweet.mtime for tweet in tweets)
-    posts = {f"x:{item['id']}": item for item in json.loads((SHARED / name).read_bytes())["data"]}
+    posts = {f"x:{item['id']}": item for item in json.loads((CAPTURES / name).read_bytes())["data"]}
     for tweet in tweets:
         assert bool(tweet.urls) == bool(posts[tweet.id]["entities"].get("urls"))
         assert bool(tweet.media) == ("media_keys" in posts[tweet.id].get("attachments", {}))

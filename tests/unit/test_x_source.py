@@ -3,7 +3,6 @@
 import json
 import logging
 import traceback
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,11 @@ from services.ingest.sources.x import XSource
 from services.ingest.sources.x_api.failures import Failure
 from services.ingest.sources.x_api.payload import Includes, read_post
 from shared.events import Action
+from tests.support.captures import CAPTURES, needs_captures
 from tests.support.turned_clock import TurnedClock
 from tests.support.waiting import eventually
 from tests.support.x_server import TOKEN, answers, post, resets, sends, x_server
 from tests.support.x_source import reading_x, streaming, warnings
-
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "x"
-needs_captures = pytest.mark.skipif(not SHARED.is_dir(), reason="the captured posts are not here")
 
 HOUR = 3600.0
 
@@ -32,7 +29,7 @@ HOUR = 3600.0
 def captured(name: str) -> list[Any]:
     """Each post of a file with what belongs to it; a line that is none as it is."""
     found: list[Any] = []
-    for line in (SHARED / name).read_bytes().splitlines():
+    for line in (CAPTURES / name).read_bytes().splitlines():
         try:
             record = json.loads(line)
         except ValueError:
