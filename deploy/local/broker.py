@@ -65,6 +65,8 @@ class Node:
             "HOME": str(self.folder / "home"),
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # Not where whoever started it happens to be.
+            "ERL_CRASH_DUMP": str(self.folder / "log" / "erl_crash.dump"),
             # A host part that always resolves, whatever the machine calls itself.
             "RABBITMQ_NODENAME": "roost@localhost",
             "RABBITMQ_DIST_PORT": str(self.dist_port),

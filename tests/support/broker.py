@@ -1,6 +1,8 @@
 """A real RabbitMQ for the tests: one that is given, one in a container, or a private node of installed binaries."""
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -74,10 +76,16 @@ def running_broker() -> Iterator[Broker]:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody has at the moment, and that nobody gets who does not ask for it by number.
+
+    Ports that the kernel hands out are taken by any outgoing connection before a broker, which takes seconds to
+    start, comes to listen on them: those of Linux begin at 32768, of others higher.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _none() -> NoReturn:
