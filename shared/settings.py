@@ -1,10 +1,13 @@
 """Settings: from environment variables, each with a meaning and a unit, checked before anything starts."""
 
 import argparse
+import os
+import sys
 import textwrap
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, AmqpDsn, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AmqpDsn, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -50,7 +53,8 @@ def private_port(number: int) -> Any:  # noqa: ANN401 - as above
 class ServiceSettings(BaseSettings):
     """What every service can be told. A service's own class adds its prefix, its defaults and its settings."""
 
-    model_config = SettingsConfigDict(extra="ignore")
+    # Errors of pydantic would repeat whole inputs, secrets too; `load` repeats what it may.
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
     amqp_url: AmqpUrl
     ops_port: int
@@ -78,11 +82,23 @@ def load(cls: type[SettingsT]) -> SettingsT:
         return cls()  # type: ignore[call-arg]  # the environment has the arguments
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        name = variable(cls, field) if field else (cls.model_config.get("env_prefix") or "")
-        # A URL may hold a password, and this line ends up in logs.
-        got = "" if not field or field.endswith("_url") else f" (it is {first['input']!r})"
-        raise BadSettingError(f"{name}: {first['msg']}{got}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            # About several settings, which it names. What they hold, all of them, is not repeated.
+            raise BadSettingError(message) from None
+        field = str(first["loc"][0])
+        told = _may_hold_a_secret(cls, field) or repr(first["input"]) in message
+        got = "" if told else f" (it is {first['input']!r})"
+        raise BadSettingError(f"{variable(cls, field)}: {message}{got}") from None
+
+
+def _may_hold_a_secret(cls: type[ServiceSettings], field: str) -> bool:
+    """Whether a setting must not be repeated in an error, which ends up in logs.
+
+    A URL may hold a password; and what stands where a file is named may be the secret that belongs into the file.
+    """
+    kind = cls.model_fields[field].annotation if field in cls.model_fields else None
+    return SecretStr in (kind, *get_args(kind)) or field.endswith(("_url", "_file"))
 
 
 def variable(cls: type[ServiceSettings], field: str) -> str:
@@ -101,6 +117,13 @@ def describe(cls: type[ServiceSettings]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _misspelt(cls: type[ServiceSettings], environ: Iterable[str]) -> list[str]:
+    """Variables that look like settings of the class and are none: a limit that is misspelt is no limit."""
+    prefix = str(cls.model_config.get("env_prefix") or "")
+    known = {variable(cls, name) for name in cls.model_fields}
+    return sorted(name for name in environ if prefix and name.startswith(prefix) and name not in known)
+
+
 def parse_command_line(cls: type[SettingsT], *, program: str, about: str) -> SettingsT:
     """Load the settings; `--help` lists them instead, and a bad one ends the program with one line."""
     lines = []
@@ -114,6 +137,8 @@ def parse_command_line(cls: type[SettingsT], *, program: str, about: str) -> Set
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
+    for name in _misspelt(cls, os.environ):
+        sys.stderr.write(f"{program}: there is no setting {name}; --help lists them\n")
     try:
         return load(cls)
     except BadSettingError as error:

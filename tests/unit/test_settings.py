@@ -1,16 +1,19 @@
 """Settings: each has a meaning, a bad one is named in one line, and the documentation knows them all."""
 
+import ipaddress
+import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import Field, FilePath, SecretStr, ValidationError
 
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
 from services.router.settings import RouterSettings
-from shared.settings import BadSettingError, ServiceSettings, describe, load, parse_command_line, variable
+from shared.settings import AmqpUrl, BadSettingError, ServiceSettings, describe, load, parse_command_line, variable
 
 ROOT = Path(__file__).parents[2]
 SERVICES: list[tuple[str, type[ServiceSettings]]] = [
@@ -18,6 +21,7 @@ SERVICES: list[tuple[str, type[ServiceSettings]]] = [
     ("router", RouterSettings),
     ("gateway", GatewaySettings),
 ]
+SECRET = "what-only-the-operator-knows-and-nobody-else"
 all_services = pytest.mark.parametrize(("name", "cls"), SERVICES, ids=[name for name, _ in SERVICES])
 
 
@@ -109,6 +113,23 @@ def test_every_setting_has_a_meaning_and_a_default_that_is_allowed(name: str, cl
         (GatewaySettings, "ROOST_GATEWAY_UNBIND_AFTER_S", "-1"),
         (GatewaySettings, "ROOST_GATEWAY_UNBIND_AFTER_S", "inf"),
         (GatewaySettings, "ROOST_GATEWAY_OPS_PORT", "80\n81"),
+        (GatewaySettings, "ROOST_GATEWAY_ORIGINS", "example.org"),
+        (GatewaySettings, "ROOST_GATEWAY_ORIGINS", "*, https://example.org"),
+        (GatewaySettings, "ROOST_GATEWAY_TRUSTED_PROXIES", "10.0.0.1/8"),
+        (GatewaySettings, "ROOST_GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8, haproxy"),
+        (GatewaySettings, "ROOST_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", "0"),
+        (GatewaySettings, "ROOST_GATEWAY_MAX_ROOMS_PER_ADDRESS", "many"),
+        (GatewaySettings, "ROOST_GATEWAY_SUBSCRIBES_PER_S", "0"),
+        (GatewaySettings, "ROOST_GATEWAY_SUBSCRIBES_PER_S", "inf"),
+        (GatewaySettings, "ROOST_GATEWAY_MAX_PAYLOAD_BYTES", "10"),
+        (GatewaySettings, "ROOST_GATEWAY_SEND_BUFFER_BYTES", "1 MiB"),
+        (GatewaySettings, "ROOST_GATEWAY_STALLED_AFTER_S", "nan"),
+        (GatewaySettings, "ROOST_GATEWAY_AUTH", "JWT"),
+        # About several settings: the one to look at first is named first, and what it lacks after it.
+        (GatewaySettings, "ROOST_GATEWAY_AUTH", "jwt"),
+        (GatewaySettings, "ROOST_GATEWAY_JWT_SECRET", SECRET),
+        (GatewaySettings, "ROOST_GATEWAY_JWT_SECRET_FILE", "/run/secrets/jwt"),
+        (GatewaySettings, "ROOST_GATEWAY_JWT_PUBLIC_KEY_FILE", "key.pem"),
     ],
 )
 def test_what_can_not_be_used_is_refused(
@@ -119,6 +140,61 @@ def test_what_can_not_be_used_is_refused(
         load(cls)
     assert str(refused.value).startswith(f"{name}: ")
     assert len(str(refused.value).splitlines()) == 1
+    assert SECRET not in str(refused.value)
+
+
+def test_tokens_are_checked_with_one_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROOST_GATEWAY_AUTH", "jwt")
+    keys = ("ROOST_GATEWAY_JWT_SECRET", "ROOST_GATEWAY_JWT_SECRET_FILE", "ROOST_GATEWAY_JWT_PUBLIC_KEY_FILE")
+    with pytest.raises(BadSettingError) as refused:
+        load(GatewaySettings)
+    assert all(name in str(refused.value) for name in keys)
+    for first, second in itertools.combinations(keys, 2):
+        with monkeypatch.context() as patch:
+            for name in keys:
+                # An empty one is as good as none: Compose hands on what `.env` has.
+                patch.setenv(name, SECRET if name in (first, second) else "")
+            with pytest.raises(BadSettingError) as refused:
+                load(GatewaySettings)
+        assert str(refused.value).startswith(f"{first}: ")
+        assert second in str(refused.value)
+        assert SECRET not in str(refused.value)
+    for name in keys:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, SECRET)
+            settings = load(GatewaySettings)
+            patch.setenv("ROOST_GATEWAY_AUTH", "none")
+            with pytest.raises(BadSettingError) as refused:
+                load(GatewaySettings)
+            assert "ROOST_GATEWAY_AUTH" in str(refused.value)
+        assert settings.auth == "jwt"
+
+
+def test_empty_keys_are_none_where_no_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRET", "SECRET_FILE", "PUBLIC_KEY_FILE", "AUDIENCE", "ISSUER"):
+        monkeypatch.setenv(f"ROOST_GATEWAY_JWT_{name}", "")
+    assert load(GatewaySettings).jwt_public_key_file is None
+
+
+def test_no_error_and_no_repr_repeats_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Strict(ServiceSettings):
+        amqp_url: AmqpUrl = "amqp://localhost/"
+        ops_port: int = 0
+        key: SecretStr | None = Field(default=None, min_length=100)
+        key_file: FilePath | None = None
+
+    for name in ("KEY", "KEY_FILE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, SECRET)
+            with pytest.raises(BadSettingError) as refused:
+                load(Strict)
+            assert str(refused.value).startswith(f"{name}: ")
+            assert SECRET not in str(refused.value)
+    for arguments in ({"jwt_secret": SECRET}, {"auth": "jwt", "jwt_secret": SECRET, "jwt_secret_file": "x"}):
+        with pytest.raises(ValidationError) as wrong:
+            GatewaySettings(**arguments)  # type: ignore[arg-type]
+        assert SECRET not in str(wrong.value)
+    assert SECRET not in repr(GatewaySettings(auth="jwt", jwt_secret=SecretStr(SECRET)))
 
 
 def test_what_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,10 +204,13 @@ def test_what_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         "ROOST_INGEST_REPLAY_LOOP": "true",
         "ROOST_INGEST_REPLAY_PATH": "posts.jsonl.gz",
         "ROOST_ROUTER_RATE": "7",
+        "ROOST_GATEWAY_ORIGINS": "https://example.org, http://localhost:3000",
+        "ROOST_GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8,::1",
     }.items():
         monkeypatch.setenv(name, value)
     settings = load(IngestSettings)
     assert settings.amqp_url == "amqps://a:b@broker.example:5671/roost"
+    assert load(GatewaySettings).proxies == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"))
     assert (settings.rate, settings.replay_loop, settings.replay_path) == (0.5, True, Path("posts.jsonl.gz"))
 
 
