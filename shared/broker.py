@@ -153,10 +153,23 @@ class Channel:
         with _as_lost(self._lose):
             return Queue(await self._channel.get_queue(name, ensure=False), self._lose)
 
-    async def declare_exclusive_queue(self, name: str) -> Queue:
-        """A new queue of this connection, gone with it."""
+    async def declare_exclusive_queue(
+        self, name: str, *, dead_letter: str | None = None, max_length: int | None = None
+    ) -> Queue:
+        """A new queue of this connection, gone with it.
+
+        What it drops goes to the exchange `dead_letter` under the queue's own name, nowhere if there is no such
+        exchange. Past `max_length` messages it drops its oldest.
+        """
+        arguments: dict[str, Any] = {}
+        if dead_letter is not None:
+            # Not a policy: the routing key is another one for each queue.
+            arguments |= {"x-dead-letter-exchange": dead_letter, "x-dead-letter-routing-key": name}
+        if max_length is not None:
+            arguments |= {"x-max-length": max_length, "x-overflow": "drop-head"}
         with _as_lost(self._lose):
-            return Queue(await self._channel.declare_queue(name, exclusive=True, auto_delete=True), self._lose)
+            queue = await self._channel.declare_queue(name, exclusive=True, auto_delete=True, arguments=arguments)
+            return Queue(queue, self._lose)
 
     async def declare_last_value_queue(self, name: str) -> Queue:
         """A durable queue that keeps the newest message alone."""
@@ -219,6 +232,19 @@ class Connection:
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancel)
             return Channel(channel, self._lose)
+
+    async def has_exchange(self, name: str) -> bool:
+        """Whether the broker has an exchange of this name. It may be asked without any right to the exchange."""
+        with _as_lost(self._lose):
+            # A channel of its own, which the answer "no" closes.
+            channel = self._connection.channel(publisher_confirms=False)
+            await channel.initialize()
+            try:
+                await channel.get_exchange(name)
+            except ChannelNotFoundEntity:
+                return False
+            await channel.close()
+            return True
 
     def _on_close(self, _: object, error: BaseException | None) -> None:
         self._lose(_reason(error))

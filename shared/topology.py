@@ -15,6 +15,9 @@ DEAD_EXCHANGE = "dead"
 SOURCES_EXCHANGE = "sources"
 """Fanout: what each source says of itself (`shared.sources`)."""
 
+OVERFLOW_EXCHANGE = "gateway.overflow"
+"""Direct: what the full queue of a gateway dropped, under the name of that queue (`services.gateway.overflow`)."""
+
 STATE_EXCHANGE = "ingest.state"
 """Direct: what an ingest has to have again after a restart, to the queue `ingest.state.<source>`."""
 

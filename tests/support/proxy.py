@@ -24,6 +24,10 @@ class Proxy:
         """Half-open: connections stand and are accepted, but nothing passes."""
         self._flows.clear()
 
+    def resume(self) -> None:
+        """End a stall as if the network had been slow: what stood before comes late."""
+        self._flows.set()
+
     def flow(self) -> None:
         """Let things pass again; what stood before is gone."""
         for pump in self._pumps:
