@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from typing import Protocol
@@ -37,11 +38,19 @@ class Service(Protocol):
 def run(service: Service, settings: ServiceSettings, *, name: str) -> None:
     """Run `service` until SIGTERM or SIGINT and end the process: 0 after a clean stop, 1 with one line if not."""
     logging.configure(level=settings.log_level, json=settings.log_format == "json", service=name)
+    _allow_many_files()
     try:
         uvloop.run(_run(service, settings))
     except (StartError, BadSettingError) as error:
         log.error("can't run", reason=str(error))
         sys.exit(1)
+
+
+def _allow_many_files() -> None:
+    """Take as many open files as the system lets us have: each browser is one, and shells begin with about 1,000."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(service: Service, settings: ServiceSettings) -> None:

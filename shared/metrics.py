@@ -76,10 +76,21 @@ GATEWAY_ROOMS = Gauge(
 )
 GATEWAY_BINDINGS = Gauge("roost_gateway_bindings", "Labels that the gateway's queue is bound to.")
 GATEWAY_RECEIVED = Counter("roost_gateway_received", "Events received from the broker.")
+GATEWAY_OVERFLOWS = Counter(
+    "roost_gateway_overflows",
+    "How often rooms were told that the gateway's full queue had dropped tweets: at most once a second. How many"
+    " were dropped the broker does not tell.",
+)
 GATEWAY_UNREADABLE = Counter("roost_gateway_unreadable", "Messages from the broker that could not be read.")
 GATEWAY_DELIVERIES = Counter(
     "roost_gateway_deliveries", "Events sent to one room: a tweet for two rooms counts twice.", ["event"]
 )
+GATEWAY_FLUSHES = Counter("roost_gateway_flushes", "How often what waited for rooms was sent, all in one go.")
+GATEWAY_SKIPPED = Counter(
+    "roost_gateway_skipped", "Tweets not sent to clients that do not keep up; a `gap` tells each how many."
+)
+GATEWAY_STALLED = Gauge("roost_gateway_stalled", "Clients that do not keep up and have tweets skipped at present.")
+GATEWAY_CUT_OFF = Counter("roost_gateway_cut_off", "Clients cut off because they did not keep up for too long.")
 GATEWAY_NOTHING_NEW = Counter(
     "roost_gateway_nothing_new",
     "Events that changed nothing in any room: copies, old versions, changes of tweets that were not shown here.",

@@ -7,11 +7,15 @@ import structlog
 from aiohttp import web
 
 from services.gateway import pages
+from services.gateway.auth import token_check
 from services.gateway.bindings import CHANNELS, Bindings
 from services.gateway.clients import Clients
 from services.gateway.closing import close_transports
+from services.gateway.connection import Connection
 from services.gateway.fanout import Fanout
+from services.gateway.holes import Overflow
 from services.gateway.notices import Notices
+from services.gateway.overflow import watch
 from services.gateway.protocol import make_server
 from services.gateway.rooms import Rooms
 from services.gateway.settings import GatewaySettings
@@ -25,11 +29,19 @@ from shared.labels import Label
 from shared.ops import listening
 from shared.settings import variable
 from shared.tasks import first_of, together
+from shared.topology import OVERFLOW_EXCHANGE
 
 log = structlog.get_logger()
 
 PREFETCH = 200
 """Messages taken from the queue ahead of their delivery."""
+
+BACKLOG = 4096
+"""Connections that the kernel accepts ahead of us: all browsers of another gateway may come at once."""
+
+KERNEL_BUFFER_BYTES = 64 * 1024
+"""What the kernel holds for a browser that does not read, beside the gateway's own buffer; Linux makes it twice that.
+By itself the kernel would take several MB. At a round trip of 100 ms it lets 1 MB a second through."""
 
 PINNED = (Label.of("action", Action.UPDATE), Label.of("action", Action.DESTROY))
 """Changes are wanted whatever they match: they may concern tweets that were shown."""
@@ -43,33 +55,43 @@ class GatewayApp:
         self.port = settings.port
         """The public port, once it listens."""
         self._settings = settings
-        self._rooms = Rooms()
+        self._rooms: Rooms[Connection] = Rooms()
         self._sources = Sources()
-        self._server = make_server()
-        self._notices = Notices(self._server, self._rooms, self._sources)
-        self._fanout = Fanout(self._server, self._rooms, Versions(settings.remembered_tweets))
+        self._check = token_check(settings)
+        self._server = make_server(settings)
+        self._fanout = Fanout(self._rooms, Versions(settings.remembered_tweets), self._server.let_in)
+        self._overflow = Overflow()
+        self._notices = Notices(self._fanout, self._rooms, self._sources)
         self._bindings = Bindings(PINNED, unbind_after_s=settings.unbind_after_s, released=self._close_room)
         self._clients = Clients(
-            self._server,
-            self._rooms,
-            self._bindings,
-            self._fanout,
-            self._notices,
-            max_rooms=settings.max_rooms,
-            max_rooms_per_client=settings.max_rooms_per_client,
+            server=self._server,
+            rooms=self._rooms,
+            bindings=self._bindings,
+            fanout=self._fanout,
+            notices=self._notices,
+            check=self._check,
+            settings=settings,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""
         app = web.Application()
         self._server.attach(app)
-        pages.add_routes(app, self._rooms, self._sources)
+        pages.add_routes(app, self._rooms, self._sources, self._check)
         closed = asyncio.Event()
 
         async def serve() -> None:
             settings = self._settings
-            setting = variable(type(settings), "port")
-            async with listening(app, host=settings.host, port=settings.port, setting=setting) as self.port:
+            setting = " or ".join(variable(type(settings), name) for name in ("host", "port"))
+            public = listening(
+                app,
+                host=settings.host,
+                port=settings.port,
+                setting=setting,
+                backlog=BACKLOG,
+                kernel_buffer_bytes=KERNEL_BUFFER_BYTES,
+            )
+            async with public as self.port:
                 self.health.set("http", True)
                 log.info("serving", port=self.port)
                 await stopping.wait()
@@ -86,7 +108,7 @@ class GatewayApp:
         async with connect(self._settings.amqp_url, name="gateway") as connection:
             channel = await connection.channel(prefetch=PREFETCH)
             name = f"gateway.{uuid.uuid4().hex}"
-            queue = await channel.declare_exclusive_queue(name)
+            queue = await channel.declare_exclusive_queue(name, dead_letter=OVERFLOW_EXCHANGE)
             binding = [await (await connection.channel()).queue(name) for _ in range(CHANNELS)]
             await queue.consume(arrived.put)
             self.health.set("broker", True)
@@ -94,19 +116,20 @@ class GatewayApp:
             async def deliver() -> None:
                 while True:
                     message = await arrived.get()
-                    await self._fanout.deliver(message)
+                    self._overflow.received(self._fanout.deliver(message))
                     await message.ack()
 
             async def bound() -> None:
                 self.health.set("bindings", True)
                 log.info("bound", queue=name, labels=len(self._bindings))
-                await self._clients.tell_status(live=True)
+                self._clients.tell_status(live=True)
 
             try:
                 await first_of(
                     closed.wait(),
                     connection.lost(),
                     deliver(),
+                    watch(connection, name, self._overflow, self._fanout.tell_gap),
                     self._bindings.keep(binding, bound),
                     self._notices.listen(self._settings.amqp_url),
                 )
@@ -114,7 +137,7 @@ class GatewayApp:
                 self.health.set("broker", False)
                 self.health.set("bindings", False)
                 if not closed.is_set():
-                    await self._clients.tell_status(live=False)
+                    self._clients.tell_status(live=False)
 
     def _close_room(self, label: Label) -> None:
         self._rooms.close(label)

@@ -1,70 +1,164 @@
 """From a message of the broker to the members of its rooms."""
 
-import socketio
+import asyncio
+from collections.abc import Callable, Iterable
+
 import structlog
 
+from services.gateway import frames
+from services.gateway.connection import Connection
+from services.gateway.holes import Hole
 from services.gateway.rooms import Room, Rooms
 from services.gateway.versions import Delivery, Versions
 from shared import feed, metrics
 from shared.broker import Message
-from shared.events import Action, UnreadableError
+from shared.events import Action, Document, UnreadableError
+from shared.labels import Label
 
 log = structlog.get_logger()
 
 EVENTS = {Action.CREATE: "newTweet", Action.UPDATE: "updateTweet", Action.DESTROY: "destroyTweet"}
 """The Socket.IO event for what a tweet is to a room."""
 
+LONGEST_WAIT_S = 0.01
+"""For so long at most what is to be sent waits for company, under load."""
+
+MAX_WAITING_BYTES = 256 * 1024
+"""What waits for one room at most; more leaves at once, so that no write is far above the bound of a connection."""
+
 
 class Fanout:
-    """Delivers tweets to rooms. It has no state of its own.
+    """Delivers tweets to the members of rooms.
 
-    Who is in a room is known twice: to `Rooms`, for what the gateway wants of the broker, and to Socket.IO, which
-    does the sending. `enter` and `leave` are the only places that tell the latter.
+    What is told to a room is encoded once and waits until the next flush; then all of it goes to each member in one
+    piece. An idle gateway flushes in the next turn of its loop. After a flush the next one comes no sooner than that
+    one took, and `LONGEST_WAIT_S` later at most: the more there is to do, the more leaves in one write.
     """
 
-    def __init__(self, server: socketio.AsyncServer, rooms: Rooms, versions: Versions) -> None:
-        self._server = server
+    def __init__(
+        self,
+        rooms: Rooms[Connection],
+        versions: Versions[Connection],
+        everybody: Callable[[], Iterable[Connection]],
+    ) -> None:
+        """`everybody` are all clients, in rooms or not."""
         self._rooms = rooms
+        self._everybody = everybody
         self._versions = versions
+        self._waiting: dict[Room[Connection], frames.Batch] = {}
+        self._flushing: asyncio.Handle | None = None
+        self._waiting_since = 0.0
+        self._rest_until = 0.0
 
-    async def deliver(self, message: Message) -> None:
-        """One message of the broker to all rooms that it matches."""
+    def deliver(self, message: Message) -> list[Document]:
+        """One message of the broker to all rooms that it matches; returns the documents that it brought."""
         try:
             documents = feed.unpack(message.body, message.headers)
         except UnreadableError as error:
             self._unreadable(message, str(error))
-            return
-        rooms = [
-            room
-            for key in feed.labels(message.routing_key, message.headers)
-            if (room := self._rooms.with_key(key)) is not None
-        ]
+            return []
+        keys = feed.labels(message.routing_key, message.headers)
+        rooms = [room for key in keys if (room := self._rooms.with_key(key)) is not None]
         for document in documents:
             metrics.GATEWAY_RECEIVED.inc()
             deliveries = self._versions.apply(document, rooms)
             if not deliveries:
                 metrics.GATEWAY_NOTHING_NEW.inc()
-            for delivery in deliveries:
-                try:
-                    await self._tell(delivery)
-                except (TypeError, ValueError, RecursionError) as error:
-                    self._unreadable(message, f"no JSON can be made of it: {error}")
+            try:
+                self._tell(deliveries, document["seq"])
+            except (TypeError, RecursionError) as error:
+                self._unreadable(message, f"no JSON can be made of it: {error}")
+        if self._flushing is not None and asyncio.get_running_loop().time() > self._waiting_since + LONGEST_WAIT_S:
+            # Messages come so fast that the loop has had no turn for it.
+            self.flush()
+        return documents
+
+    def tell(self, room: Room[Connection], name: str, payload: object) -> None:
+        """Send the members of a room an event: `(payload, room)`."""
+        if room.members:
+            self._wait(room, frames.event(name, frames.json(payload), frames.json(room.name)))
+
+    def tell_gap(self, hole: Hole) -> None:
+        """Tell all rooms that tweets may be missing from them; how many there were nobody knows."""
+        for room in self._rooms.all():
+            self.tell(room, "gap", {"missed": None, "from": hole.from_seq, "to": hole.to_seq})
+
+    def tell_everybody(self, name: str, payload: object) -> None:
+        """Send every client an event: `(payload)`."""
+        batch = frames.Batch()
+        batch.add(frames.event(name, frames.json(payload)))
+        for connection in self._everybody():
+            if connection.ready is not None:
+                connection.ready(batch.wire)
+            else:
+                connection.post(batch.packets[0])
+
+    def settle(self, label: Label) -> None:
+        """Before somebody joins a room or leaves it: send what was told to it so far to those who are in it."""
+        room = self._rooms.with_key(label.key)
+        if room is not None:
+            self._flush_room(room)
+
+    def flush(self) -> None:
+        """Send all that waits."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        waiting, self._waiting = self._waiting, {}
+        for room, batch in waiting.items():
+            try:
+                _send(room, batch)
+            except Exception:
+                # One room's trouble is not the others'.
+                log.exception("a room could not be told", room=room.name)
+        ended = loop.time()
+        self._rest_until = ended + min(ended - began, LONGEST_WAIT_S)
+        metrics.GATEWAY_FLUSHES.inc()
+
+    def _tell(self, deliveries: Iterable[Delivery[Connection]], seq: int) -> None:
+        encoded: tuple[Document, bytes] | None = None
+        for action, room, document in deliveries:
+            if room.members:
+                if encoded is None or encoded[0] is not document:
+                    encoded = document, frames.json(document)
+                name = EVENTS[action]
+                brings = None if action is Action.DESTROY else seq
+                self._wait(room, frames.event(name, encoded[1], frames.json(room.name)), brings)
+                metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
+
+    def _wait(self, room: Room[Connection], event: bytes, seq: int | None = None) -> None:
+        batch = self._waiting.get(room)
+        if batch is None:
+            batch = self._waiting[room] = frames.Batch()
+        batch.add(event, seq)
+        if batch.size > MAX_WAITING_BYTES:
+            self._flush_room(room)
+        elif self._flushing is None:
+            loop = asyncio.get_running_loop()
+            self._waiting_since = loop.time()
+            if self._waiting_since >= self._rest_until:
+                self._flushing = loop.call_soon(self.flush)
+            else:
+                self._flushing = loop.call_at(self._rest_until, self.flush)
+
+    def _flush_room(self, room: Room[Connection]) -> None:
+        batch = self._waiting.pop(room, None)
+        if batch is not None:
+            _send(room, batch)
 
     def _unreadable(self, message: Message, reason: str) -> None:
         metrics.GATEWAY_UNREADABLE.inc()
         log.warning("unreadable message on the exchange tweets", reason=reason, key=message.routing_key)
 
-    async def enter(self, sid: str, room: Room) -> None:
-        """From now on deliver what is told to `room` to the socket `sid`."""
-        await self._server.enter_room(sid, room.key)
 
-    async def leave(self, sid: str, room: Room) -> None:
-        """Undo `enter`."""
-        await self._server.leave_room(sid, room.key)
-
-    async def _tell(self, delivery: Delivery) -> None:
-        room = delivery.room
-        if room.members:
-            event = EVENTS[delivery.action]
-            await self._server.emit(event, (delivery.document, room.name), room=room.key)
-            metrics.GATEWAY_DELIVERIES.labels(event=event).inc()
+def _send(room: Room[Connection], batch: frames.Batch) -> None:
+    wire = batch.wire
+    for member in room.members:
+        # The way of nearly all: uvloop gathers what is written to a transport in one turn of the loop, of several
+        # rooms too, and makes one system call of it.
+        if member.ready is not None:
+            member.ready(wire)
+        else:
+            member.deliver(room.label, batch)

@@ -3,9 +3,10 @@
 import asyncio
 import uuid
 
-import socketio
 import structlog
 
+from services.gateway.connection import Connection
+from services.gateway.fanout import Fanout
 from services.gateway.rooms import Room, Rooms
 from services.gateway.sources import News, Sources
 from shared import metrics, sources
@@ -28,8 +29,8 @@ SETTLE_S = 1.0
 class Notices:
     """Tells clients how the sources are, and rooms whether a source is being asked for them."""
 
-    def __init__(self, server: socketio.AsyncServer, rooms: Rooms, known: Sources) -> None:
-        self._server = server
+    def __init__(self, fanout: Fanout, rooms: Rooms[Connection], known: Sources) -> None:
+        self._fanout = fanout
         self._rooms = rooms
         self._known = known
 
@@ -57,19 +58,19 @@ class Notices:
             while True:
                 await asyncio.sleep(FORGET_EVERY_S)
                 for news in self._known.forget(_now()):
-                    await self._tell(news)
+                    self._tell(news)
 
         await first_of(stopping.wait(), forget())
 
-    async def greet(self, sid: str) -> None:
+    def greet(self, connection: Connection) -> None:
         """Tell a client that has just come which sources are not live."""
         for source in self._known.not_live(_now()):
-            await self._server.emit("source", source, to=sid)
+            connection.emit("source", source)
 
-    async def enter(self, sid: str, room: Room) -> None:
+    def enter(self, connection: Connection, room: Room[Connection]) -> None:
         """Tell who has just entered a room which sources are being asked for it, and which are not."""
         for source, seconds in self._known.of_room(room.key, _now()):
-            await self._server.emit("asking", ({"source": source, "seconds": seconds}, room.name), to=sid)
+            connection.emit("asking", {"source": source, "seconds": seconds}, room.name)
 
     async def _hear_all(self, amqp_url: str) -> None:
         # One after the other: rooms must not be told an older status after a newer one.
@@ -81,11 +82,11 @@ class Notices:
 
             async def hear() -> None:
                 while True:
-                    await self._hear(await arrived.get())
+                    self._hear(await arrived.get())
 
             await first_of(connection.lost(), hear())
 
-    async def _hear(self, message: Message) -> None:
+    def _hear(self, message: Message) -> None:
         try:
             version = message.headers.get("v", SCHEMA_VERSION)
             if version != SCHEMA_VERSION:
@@ -95,17 +96,16 @@ class Notices:
             metrics.GATEWAY_UNREADABLE.inc()
             log.warning("unreadable message on the exchange sources", reason=str(error))
             return
-        await self._tell(news)
+        self._tell(news)
 
-    async def _tell(self, news: News) -> None:
+    def _tell(self, news: News) -> None:
         metrics.GATEWAY_SOURCES.set(len(self._known))
         if news.source is not None:
-            await self._server.emit("source", news.source)
+            self._fanout.tell_everybody("source", news.source)
         for label, seconds in news.rooms.items():
             room = self._rooms.with_key(label)
-            if room is not None and room.members:
-                payload = {"source": news.name, "seconds": seconds}
-                await self._server.emit("asking", (payload, room.name), room=room.key)
+            if room is not None:
+                self._fanout.tell(room, "asking", {"source": news.name, "seconds": seconds})
 
 
 def _why_not(error: BrokerLostError) -> str:

@@ -1,13 +1,22 @@
 """The HTTP side: the page at every room's URL, its files, and the lists of rooms and of sources."""
 
 import asyncio
+import heapq
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
 
+from services.gateway.auth import DeniedError, Grant, TokenCheck, bearer_token
+from services.gateway.connection import Connection
 from services.gateway.rooms import Rooms
 from services.gateway.sources import Sources
+from shared import metrics
+from shared.labels import LabelError, parse_key
+
+MAX_ROOMS_LISTED = 1000
+"""Rooms that are listed at most, those with the most members: an answer is made while everybody waits."""
 
 WEB = Path(__file__).parent / "web"
 
@@ -21,7 +30,7 @@ SECURITY_HEADERS = {
 }
 
 
-def add_routes(app: web.Application, rooms: Rooms, sources: Sources) -> None:
+def add_routes(app: web.Application, rooms: Rooms[Connection], sources: Sources, check: TokenCheck) -> None:
     """Serve everything that is not Socket.IO. What no other route takes is the URL of a room."""
 
     async def page(_: web.Request) -> web.FileResponse:
@@ -33,15 +42,20 @@ def add_routes(app: web.Application, rooms: Rooms, sources: Sources) -> None:
     async def robots(_: web.Request) -> web.Response:
         return web.Response(text="User-agent: *\nDisallow: /\n")
 
-    async def list_rooms(_: web.Request) -> web.Response:
+    async def list_rooms(request: web.Request) -> web.Response:
+        grant = _granted(request, check)
+        seen = [room for room in rooms.all() if room.members and grant.allows(room.label)]
+        fullest = heapq.nsmallest(MAX_ROOMS_LISTED, seen, key=lambda room: (-len(room.members), room.name))
         rows = [
             {"room": room.name, "label": room.label.key, "url": room.label.url, "members": len(room.members)}
-            for room in rooms.all()
+            for room in fullest
         ]
-        return web.json_response({"rooms": sorted(rows, key=lambda row: (-int(row["members"]), row["room"]))})
+        return web.json_response({"rooms": rows})
 
-    async def list_sources(_: web.Request) -> web.Response:
-        return web.json_response({"sources": sources.rows(asyncio.get_running_loop().time())})
+    async def list_sources(request: web.Request) -> web.Response:
+        grant = _granted(request, check)
+        now = asyncio.get_running_loop().time()
+        return web.json_response({"sources": sources.rows(now, lambda key: _may_see(grant, key))})
 
     async def nothing(_: web.Request) -> web.Response:
         raise web.HTTPNotFound(text="there is nothing here\n")
@@ -68,3 +82,24 @@ def add_routes(app: web.Application, rooms: Rooms, sources: Sources) -> None:
     app.router.add_get("/favicon.ico", favicon)
     app.router.add_get("/robots.txt", robots)
     app.router.add_get("/{room:.*}", page)
+
+
+def _may_see(grant: Grant, key: str) -> bool:
+    """Whether somebody may see the tweets of a label, given by its key. What is none here only those who see all."""
+    try:
+        return grant.allows(parse_key(key))
+    except LabelError:
+        return grant.everything
+
+
+def _granted(request: web.Request, check: TokenCheck) -> Grant:
+    """What whoever asks may see; raises `web.HTTPUnauthorized` where that is nothing."""
+    try:
+        return check(bearer_token(request.headers.get("Authorization")))
+    except DeniedError as error:
+        metrics.GATEWAY_REFUSED.labels(code=error.code).inc()
+        raise web.HTTPUnauthorized(
+            text=json.dumps({"error": {"code": error.code, "message": error.message}}),
+            content_type="application/json",
+            headers={"WWW-Authenticate": "Bearer"},
+        ) from None

@@ -3,17 +3,13 @@
 import json
 import logging
 from functools import partial
-from typing import Any
 
-import socketio
-
+from services.gateway import origins
+from services.gateway.connection import Connection
+from services.gateway.door import Door
+from services.gateway.engine import Server
+from services.gateway.settings import GatewaySettings
 from shared import metrics
-
-MAX_PAYLOAD_BYTES = 100_000
-"""Largest packet a client may send; Socket.IO's own default is ten times that."""
-
-RESERVED_EVENTS = frozenset({"connect", "connect_error", "disconnect"})
-"""Events that the protocol itself raises; a client has no business to send one (nor do the JavaScript clients)."""
 
 
 class _StrictJson:
@@ -43,22 +39,20 @@ for _name in (__name__, "aiohttp.server"):
     logging.getLogger(_name).addFilter(_NoClientMistakes())
 
 
-class _Server(socketio.AsyncServer):  # type: ignore[misc]
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:
-        """Let no client play the protocol's own events: `connect` and `disconnect` reach handlers by name."""
-        if not data or data[0] in RESERVED_EVENTS:
-            metrics.GATEWAY_CLIENT_MISTAKES.inc()
-            return
-        await super()._handle_event(eio_sid, namespace, id, data)
-
-
-def make_server() -> socketio.AsyncServer:
+def make_server(settings: GatewaySettings) -> Server[Connection]:
     """The Socket.IO server. Events of one client are handled one after the other, in their order."""
-    return _Server(
-        async_mode="aiohttp",
+    door = Door(settings)
+    return Server(
+        send_buffer_bytes=settings.send_buffer_bytes,
+        admit=door.admit,
+        dismiss=door.dismiss,
+        make_socket=partial(Connection, stalled_after_s=settings.stalled_after_s),
         async_handlers=False,
-        max_http_buffer_size=MAX_PAYLOAD_BYTES,
+        max_http_buffer_size=settings.max_payload_bytes,
+        cors_allowed_origins=origins.policy(settings.origins),
         namespaces=["/"],
+        # Each poll would be compressed by itself, while everybody waits.
+        http_compression=False,
         json=_StrictJson,
         logger=_logger,
         engineio_logger=_logger,

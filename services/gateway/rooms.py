@@ -1,9 +1,14 @@
-"""Which rooms are open and who is in them. Pure: it knows sockets by their ids."""
+"""Which rooms are open and who is in them. Pure: what a member is does not matter here."""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 from shared.labels import Label
 
+MemberT = TypeVar("MemberT", bound=Hashable)
 
-class Room:
+
+class Room(Generic[MemberT]):
     """One room from its opening to its closing. Opened again it is another room, of which nobody saw anything."""
 
     __slots__ = ("key", "label", "members", "name")
@@ -12,43 +17,43 @@ class Room:
         self.label = label
         self.key = label.key
         self.name = label.room
-        self.members: set[str] = set()
+        self.members: set[MemberT] = set()
 
 
-class Rooms:
+class Rooms(Generic[MemberT]):
     """The rooms of one gateway. A room stays open when its last member leaves, until somebody closes it.
 
     Leaving costs nothing in proportion to all rooms.
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, Room] = {}
-        self._joined: dict[str, set[Room]] = {}
+        self._open: dict[str, Room[MemberT]] = {}
+        self._joined: dict[MemberT, set[Room[MemberT]]] = {}
 
-    def join(self, sid: str, label: Label) -> Room:
-        """Make `sid` a member of the room of `label`, which is opened if it is not."""
+    def join(self, member: MemberT, label: Label) -> Room[MemberT]:
+        """Make `member` one of the room of `label`, which is opened if it is not."""
         room = self._open.get(label.key)
         if room is None:
             room = self._open[label.key] = Room(label)
-        room.members.add(sid)
-        self._joined.setdefault(sid, set()).add(room)
+        room.members.add(member)
+        self._joined.setdefault(member, set()).add(room)
         return room
 
-    def leave(self, sid: str, label: Label) -> bool:
-        """End a membership; returns whether `sid` was the last member."""
+    def leave(self, member: MemberT, label: Label) -> bool:
+        """End a membership; returns whether `member` was the last one."""
         room = self._open.get(label.key)
-        if room is None or sid not in room.members:
+        if room is None or member not in room.members:
             return False
-        room.members.discard(sid)
-        joined = self._joined[sid]
+        room.members.discard(member)
+        joined = self._joined[member]
         joined.discard(room)
         if not joined:
-            del self._joined[sid]
+            del self._joined[member]
         return not room.members
 
-    def leave_all(self, sid: str) -> list[Label]:
-        """End every membership of `sid`; returns the labels of which it was the last member."""
-        return [room.label for room in list(self._joined.get(sid, ())) if self.leave(sid, room.label)]
+    def leave_all(self, member: MemberT) -> list[Label]:
+        """End every membership of `member`; returns the labels of which it was the last one."""
+        return [room.label for room in list(self._joined.get(member, ())) if self.leave(member, room.label)]
 
     def close(self, label: Label) -> None:
         """Close the room if it is open and empty."""
@@ -56,20 +61,20 @@ class Rooms:
         if room is not None and not room.members:
             del self._open[label.key]
 
-    def joined(self, sid: str) -> int:
-        """How many rooms `sid` is in."""
-        return len(self._joined.get(sid, ()))
+    def joined(self, member: MemberT) -> int:
+        """How many rooms `member` is in."""
+        return len(self._joined.get(member, ()))
 
-    def is_member(self, sid: str, label: Label) -> bool:
-        """Whether `sid` is in the room."""
+    def is_member(self, member: MemberT, label: Label) -> bool:
+        """Whether `member` is in the room."""
         room = self._open.get(label.key)
-        return room is not None and sid in room.members
+        return room is not None and member in room.members
 
-    def with_key(self, key: str) -> Room | None:
+    def with_key(self, key: str) -> Room[MemberT] | None:
         """The open room whose canonical routing key is `key`."""
         return self._open.get(key)
 
-    def all(self) -> list[Room]:
+    def all(self) -> list[Room[MemberT]]:
         """Every open room."""
         return list(self._open.values())
 

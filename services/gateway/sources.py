@@ -1,7 +1,8 @@
 """What sources have said of themselves, and what of it is news to whom. Pure: `now` is any clock in seconds."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from shared.events import UnreadableError
@@ -102,14 +103,14 @@ class Sources:
             elif label in known.not_asked:
                 yield known.name, None
 
-    def rows(self, now: float) -> list[dict[str, Any]]:
-        """All of it for people who ask, by source."""
+    def rows(self, now: float, may_see: Callable[[str], bool] = lambda label: True) -> list[dict[str, Any]]:
+        """All of it for people who ask, by source. `may_see` tells which labels they may be named."""
         return [
             {
                 **known.told(now),
                 "asking": sum(until > now for until in known.until.values()),
                 "not_asked": known.not_asked_count,
-                "not_asked_labels": list(known.not_asked[:MOST_NAMED]),
+                "not_asked_labels": list(islice(filter(may_see, known.not_asked), MOST_NAMED)),
             }
             for _, known in sorted(self._known.items())
         ]

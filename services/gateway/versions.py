@@ -7,25 +7,25 @@ the newest one, and none shows a tweet that was destroyed.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
-from services.gateway.rooms import Room
+from services.gateway.rooms import MemberT, Room
 from shared.events import Action, Document
 
 Version = tuple[int, int]
 """`mtime` and the rank of the action: what is larger is newer."""
 
 
-class Delivery(NamedTuple):
+class Delivery(NamedTuple, Generic[MemberT]):
     """What one room has to be told."""
 
     action: Action
     """What it is to this room: an update is a create to a room that was not shown the tweet yet."""
-    room: Room
+    room: Room[MemberT]
     document: Document
 
 
-class _Known:
+class _Known(Generic[MemberT]):
     """What is known of one tweet."""
 
     __slots__ = ("document", "newest", "shown")
@@ -34,17 +34,17 @@ class _Known:
         self.newest: Version = (-1, -1)
         self.document: Document | None = None
         """The newest version where that is an update: an older one may yet bring rooms that have to see it."""
-        self.shown: dict[Room, Version] = {}
+        self.shown: dict[Room[MemberT], Version] = {}
 
 
-class Versions:
+class Versions(Generic[MemberT]):
     """The tweets seen lately, at most `limit` of them; of an older one every copy counts as new."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, _Known[MemberT]] = OrderedDict()
 
-    def apply(self, document: Document, rooms: Iterable[Room]) -> list[Delivery]:
+    def apply(self, document: Document, rooms: Iterable[Room[MemberT]]) -> list[Delivery[MemberT]]:
         """Take in one event that matched `rooms`; returns what is to be told to which room, maybe nothing."""
         action = Action(document["action"])
         version = (document["mtime"], action.rank)

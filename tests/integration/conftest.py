@@ -3,9 +3,13 @@
 from collections.abc import AsyncIterator
 
 import aio_pika
+import pytest
 import pytest_asyncio
 
+from services.gateway import connection
+from services.gateway.engine import websocket
 from tests.support.broker import Broker
+from tests.support.wire import Visits, visiting
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -18,3 +22,17 @@ async def empty_queues(broker: Broker) -> AsyncIterator[None]:
         for source in ("list", "synthetic", "replay", "bsky", "x"):
             await channel.queue_delete(f"ingest.state.{source}")
     yield
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that answer nothing are not waited for as long as on the Internet."""
+    monkeypatch.setattr(connection, "REFUSAL_PATIENCE_S", 1.0)
+    monkeypatch.setattr(websocket, "CLOSE_PATIENCE_S", 0.2)
+
+
+@pytest_asyncio.fixture
+async def visits() -> AsyncIterator[Visits]:
+    """A place to open sessions from."""
+    async with visiting() as visits:
+        yield visits

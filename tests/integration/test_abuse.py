@@ -1,9 +1,5 @@
 """What clients may send to a gateway, and that nobody else notices."""
 
-import asyncio
-import json
-
-import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -13,6 +9,7 @@ from tests.support.exchange import publish
 from tests.support.services import gateway, metric, router
 from tests.support.tweets import tweet
 from tests.support.waiting import eventually
+from tests.support.wire import refused, visiting
 
 PACKETS = [
     "42[]",
@@ -39,40 +36,17 @@ PACKETS = [
 ]
 
 
-class RawClient:
-    """An Engine.IO client that sends what it likes."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.socket = socket
-
-    async def ask(self, number: int, *event: object) -> object:
-        """Send an event and return its acknowledgement."""
-        await self.socket.send_str(f"42{number}{json.dumps(event)}")
-        async for message in self.socket:
-            if message.type is aiohttp.WSMsgType.TEXT and message.data.startswith(f"43{number}["):
-                return json.loads(message.data[len(f"43{number}") :])[0]
-        raise AssertionError("the connection was closed")
-
-
-async def connect(http: aiohttp.ClientSession, port: int) -> RawClient:
-    socket = await http.ws_connect(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket")
-    await socket.send_str("40")
-    while not (await socket.receive_str()).startswith("40"):
-        pass
-    return RawClient(socket)
-
-
 async def test_garbage_disturbs_nobody_and_fills_no_log(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
-    async with router(broker), gateway(broker) as app, browser(app.port) as other, aiohttp.ClientSession() as http:
+    async with router(broker), gateway(broker) as app, browser(app.port) as other, visiting() as visits:
         await other.call("subscribe", "nfl")
         sockets = metric("roost_gateway_sockets")
         with capture_logs() as logs:
             for packet in PACKETS:
-                client = await connect(http, app.port)
-                await client.socket.send_str(packet)
-                await client.socket.send_bytes(b"\x04binary")
-                await client.socket.close()
-            async with http.get(f"http://127.0.0.1:{app.port}/_/static/{'a' * 5000}") as response:
+                session = await visits.connected(app)
+                await session.wire.send(packet)
+                await session.websocket.socket.send_bytes(b"\x04binary")
+                await session.websocket.socket.close()
+            async with visits.http.get(f"http://127.0.0.1:{app.port}/_/static/{'a' * 5000}") as response:
                 assert response.status == 404
         await eventually(lambda: metric("roost_gateway_sockets") == sockets)
         await publish(broker, tweet("nfl goes on"))
@@ -83,13 +57,12 @@ async def test_garbage_disturbs_nobody_and_fills_no_log(broker: Broker, caplog: 
 
 
 async def test_every_request_is_acknowledged(broker: Broker) -> None:
-    async with gateway(broker) as app, aiohttp.ClientSession() as http:
-        client = await connect(http, app.port)
+    async with gateway(broker) as app, visiting() as visits:
+        session = await visits.connected(app)
         requests: list[list[object]] = [["a", "b"], [], [None], [["nfl"]], [{}], ["\ud800"]]
-        for number, arguments in enumerate(requests):
-            answer = await asyncio.wait_for(client.ask(number, "subscribe", *arguments), 5)
-            assert isinstance(answer, dict)
-            assert answer["error"]["code"] in ("bad_request", "bad_room")
+        for arguments in requests:
+            assert refused(await session.ask("subscribe", *arguments)) in ("bad_request", "bad_room")
+        assert refused(await session.ask("no such request", 7)) == "bad_request"
 
 
 async def test_no_client_takes_all_rooms_and_empty_ones_make_place(broker: Broker) -> None:
@@ -98,12 +71,11 @@ async def test_no_client_takes_all_rooms_and_empty_ones_make_place(broker: Broke
         async with browser(app.port) as greedy:
             answers = [await greedy.call("subscribe", f"room {number}") for number in range(4)]
             assert answers[:3] == [True, True, True]
-            assert answers[3]["error"]["code"] == "too_many_rooms"
+            assert refused(answers[3]) == "too_many_rooms"
             assert await greedy.call("subscribe", "room 0") is True, "it is in there already"
             assert await other.call("subscribe", "mine") is True
             assert await other.call("subscribe", "mine too") is True
-            refused = await other.call("subscribe", "one too many")
-            assert refused["error"]["code"] == "too_many_rooms"
+            assert refused(await other.call("subscribe", "one too many")) == "too_many_rooms"
 
         async def is_let_in() -> bool:
             return await other.call("subscribe", "one too many") is True

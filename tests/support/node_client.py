@@ -1,12 +1,12 @@
 """The Socket.IO client library that browsers use, run in Node.js."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -38,8 +38,10 @@ class NodeClient:
         return any(line[0] == event for line in self.lines)
 
 
-@asynccontextmanager
-async def node_client(port: int, rooms: Sequence[str], *, transports: str) -> AsyncIterator[NodeClient]:
+@contextlib.asynccontextmanager
+async def node_client(
+    port: int, rooms: Sequence[str], *, transports: str, token: str = ""
+) -> AsyncIterator[NodeClient]:
     """A Node.js client that is in `rooms`; `transports` as Socket.IO names them, by comma."""
     node = shutil.which("node") or shutil.which("node", path=str(ROOT / ".venv" / "bin"))
     if node is None or not (ROOT / "node_modules" / "socket.io-client").is_dir():
@@ -50,6 +52,7 @@ async def node_client(port: int, rooms: Sequence[str], *, transports: str) -> As
         f"http://127.0.0.1:{port}",
         transports,
         *rooms,
+        env={**os.environ, "TOKEN": token},
         stdout=asyncio.subprocess.PIPE,
         limit=1024 * 1024,
         # The `node` of a wheel is a wrapper: the signal that ends it has to reach what it runs, too.
@@ -67,6 +70,8 @@ async def node_client(port: int, rooms: Sequence[str], *, transports: str) -> As
         await eventually(lambda: client.has("ready"), what="the Node.js client is in its rooms")
         yield client
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        # One that was refused has ended by itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
         await reading

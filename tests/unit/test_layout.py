@@ -91,6 +91,11 @@ def test_pure_parts_do_no_input_and_output() -> None:
             for name in (
                 "router/matcher",
                 "router/classify",
+                "gateway/addresses",
+                "gateway/frames",
+                "gateway/holes",
+                "gateway/limits",
+                "gateway/origins",
                 "gateway/rooms",
                 "gateway/sources",
                 "gateway/versions",

@@ -15,9 +15,9 @@ labels = st.sampled_from(LABELS)
 class RoomsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.rooms = Rooms()
+        self.rooms: Rooms[str] = Rooms()
         self.members: set[tuple[str, Label]] = set()
-        self.open: dict[Label, Room] = {}
+        self.open: dict[Label, Room[str]] = {}
 
     def others(self, label: Label) -> bool:
         return any(joined == label for _, joined in self.members)
@@ -69,7 +69,7 @@ TestRooms.settings = settings(deadline=None, max_examples=100, stateful_step_cou
 
 
 def test_a_room_closed_and_opened_again_is_another_room() -> None:
-    rooms = Rooms()
+    rooms: Rooms[str] = Rooms()
     before = rooms.join("one", ALL)
     assert rooms.leave("one", ALL)
     assert rooms.join("two", ALL) is before, "an empty room waits until somebody closes it"

@@ -43,7 +43,7 @@ class Browser:
         self.shown: dict[tuple[int, str], tuple[int, int]] = {}
         self.gone: set[str] = set()
 
-    def told(self, delivery: Delivery, room: int) -> None:
+    def told(self, delivery: Delivery[str], room: int) -> None:
         document = delivery.document
         place = room, document["id"]
         if delivery.action is Action.DESTROY:
@@ -104,8 +104,8 @@ def ends_with(happened: Sequence[Event]) -> dict[tuple[int, str], tuple[int, int
     return shown
 
 
-def play(arriving: Sequence[Event], versions: Versions) -> Browser:
-    rooms = [Room(Label.of("term", f"room {number}")) for number in range(ROOMS)]
+def play(arriving: Sequence[Event], versions: Versions[str]) -> Browser:
+    rooms = [Room[str](Label.of("term", f"room {number}")) for number in range(ROOMS)]
     browser = Browser()
     for event in arriving:
         for delivery in versions.apply(event.document, [rooms[number] for number in sorted(event.rooms)]):
@@ -134,7 +134,7 @@ class TestEveryOrder:
     )
     def test_all_end_as_the_definition_says(self, case: tuple[list[Event], list[Event]]) -> None:
         happened, arriving = case
-        assert play(arriving, Versions(100)).shown == ends_with(happened)
+        assert play(arriving, Versions[str](100)).shown == ends_with(happened)
 
     @settings(deadline=None, max_examples=100)
     @given(arrivals(), st.data())
@@ -144,7 +144,7 @@ class TestEveryOrder:
         """At each moment the pages are right for what has arrived: nothing waits for what may never come."""
         _, arriving = case
         part = arriving[: data.draw(st.integers(0, len(arriving)))]
-        assert play(part, Versions(100)).shown == ends_with(part)
+        assert play(part, Versions[str](100)).shown == ends_with(part)
 
     def test_every_copy_repeated_a_hundred_times_changes_nothing_more(self) -> None:
         life = [
@@ -157,15 +157,15 @@ class TestEveryOrder:
         for _ in range(100):
             arriving = life * 3
             chance.shuffle(arriving)
-            assert play(arriving, Versions(100)).shown == {}
+            assert play(arriving, Versions[str](100)).shown == {}
 
 
 class TestOneByOne:
     def setup_method(self) -> None:
-        self.versions = Versions(100)
-        self.nfl, self.nyc = Room(Label.of("term", "nfl")), Room(Label.of("term", "nyc"))
+        self.versions = Versions[str](100)
+        self.nfl, self.nyc = Room[str](Label.of("term", "nfl")), Room[str](Label.of("term", "nyc"))
 
-    def apply(self, action: str, mtime: int, *rooms: Room, id: str = "a") -> list[tuple[Action, Room, int]]:
+    def apply(self, action: str, mtime: int, *rooms: Room[str], id: str = "a") -> list[tuple[Action, Room[str], int]]:
         deliveries = self.versions.apply(Event(id, action, mtime).document, rooms)
         return [(delivery.action, delivery.room, delivery.document["mtime"]) for delivery in deliveries]
 
@@ -216,7 +216,7 @@ class TestOneByOne:
 
     def test_a_room_opened_again_has_not_seen_what_the_old_one_showed(self) -> None:
         self.apply("create", 1, self.nfl)
-        reopened = Room(self.nfl.label)
+        reopened = Room[str](self.nfl.label)
         assert (Action.CREATE, reopened, 2) in self.apply("update", 2, reopened)
         assert self.apply("update", 3).count((Action.UPDATE, reopened, 3)) == 1
 
@@ -225,7 +225,7 @@ class TestMemory:
     @settings(deadline=None, max_examples=100)
     @given(st.integers(1, 5), st.lists(st.tuples(st.sampled_from(RANKS), st.integers(0, 9)), max_size=30))
     def test_never_more_than_the_limit_is_remembered(self, limit: int, events: list[tuple[str, int]]) -> None:
-        versions, room = Versions(limit), Room(Label("all"))
+        versions, room = Versions[str](limit), Room[str](Label("all"))
         names = set()
         for action, number in events:
             names.add(number)
@@ -233,7 +233,7 @@ class TestMemory:
             assert len(versions) <= min(limit, len(names))
 
     def test_the_oldest_is_forgotten_first_and_then_counts_as_new(self) -> None:
-        versions, room = Versions(2), Room(Label("all"))
+        versions, room = Versions[str](2), Room[str](Label("all"))
         for name in "abc":
             versions.apply(Event(name, "create", 1).document, [room])
         assert len(versions) == 2
