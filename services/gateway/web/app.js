@@ -7,12 +7,14 @@ import { Notes } from "./notes.js";
 import { Pace } from "./pace.js";
 import { fromLabel, fromPath, pathFor } from "./room.js";
 import { tick } from "./time.js";
+import { TokenForm } from "./token.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
 const ANSWER_MS = 10_000;
 const ANNOUNCE_MS = 10_000;
 const POINTING_MS = 1_500;
 const RETRY_MS = 5_000;
+const PASSING = new Set(["too_many_rooms", "too_fast"]); // refusals of a room that pass by themselves
 
 const at = (id) => document.getElementById(id);
 const [root, status, pause, pending, empty, announcer] =
@@ -33,6 +35,7 @@ let retryTimer = 0;
 
 const pace = new Pace(at("wire"));
 const notes = new Notes(at("notes"), room);
+const token = new TokenForm(at("token"), () => socket.disconnect().connect());
 const feed = new Feed(root, { room, held: () => waitsForReader() || performance.now() < pointingUntil, changed });
 
 // --- what the reader does -------------------------------------------------------------------
@@ -112,8 +115,9 @@ function announceLater(added) {
 }
 
 function state() {
-  if (!socket.connected) return everConnected ? "reconnecting" : "connecting";
+  if (token.asks) return "locked";
   if (refusal) return "refused";
+  if (!socket.connected) return everConnected ? "reconnecting" : "connecting";
   if (!joined) return everConnected && feed.size > 0 ? "reconnecting" : "connecting";
   return brokerLive ? "live" : "waiting";
 }
@@ -124,6 +128,7 @@ const SAYS = {
   reconnecting: "Reconnecting…",
   waiting: "Waiting for the stream",
   refused: "Not available",
+  locked: "Token needed",
 };
 
 function said() {
@@ -136,13 +141,22 @@ function said() {
   const [title, hint] = {
     live: [room.empty, ["The first will appear here. Meanwhile try ", link("/nfl"), " or ", link("/url"), "."]],
     waiting: ["The stream is away", ["Tweets come again by themselves when it is back."]],
-    refused: [refusal?.message ?? "", ["Try ", link("/nfl"), " or ", link("/url"), "."]],
+    refused: [refusal?.message ?? "", insteadOf(refusal?.code)],
   }[now] ?? [];
   empty.hidden = title === undefined || (feed.size > 0 && now !== "refused") || feed.waiting.count > 0;
   if (!empty.hidden && at("empty-title").textContent !== title) {
     at("empty-title").textContent = title;
     at("empty-hint").replaceChildren(...hint);
   }
+}
+
+function insteadOf(code) {
+  if (code === "not_allowed") {
+    const ask = () => { token.ask(); said(); };
+    return [h("button", { type: "button", className: "plain", onclick: ask }, "Use another token"), " or another room."];
+  }
+  if (!socket.connected || PASSING.has(code)) return ["It is tried again by itself."];
+  return ["Try ", link("/nfl"), " or ", link("/url"), "."];
 }
 
 function link(path) {
@@ -184,6 +198,7 @@ const socket = io({
   tryAllTransports: true,
   reconnectionDelay: 500,
   reconnectionDelayMax: 5_000,
+  auth: (answer) => answer(token.auth),
 });
 
 function subscribe() {
@@ -200,28 +215,34 @@ function subscribe() {
       feed.room = room;
       notes.room = room;
       named();
-    } else if (refusal.code === "too_many_rooms") {
+    } else if (PASSING.has(refusal.code)) {
       retryTimer = setTimeout(() => socket.connected && subscribe(), RETRY_MS);
     }
     said();
   });
 }
 
-function away() {
+// `error` has a code where the server has refused the connection, and says why.
+function away(error) {
   joined = false;
+  refusal = error?.data?.code ? { code: error.data.code, message: error.message } : null;
   brokerLive = true; // until the next server says; its word may come before `connect` does
   notes.clear();
+  if (refusal?.code.startsWith("token_")) token.ask(refusal);
   said();
   // The library comes back by itself, but not to a server that sent it away.
-  if (!socket.active) setTimeout(() => socket.connect(), RETRY_MS);
+  clearTimeout(retryTimer);
+  if (!socket.active && !token.asks) retryTimer = setTimeout(() => socket.connect(), RETRY_MS);
 }
 
 socket.on("connect", () => {
   everConnected = true;
+  refusal = null;
+  token.done();
   subscribe();
   said();
 });
-socket.on("disconnect", away);
+socket.on("disconnect", () => away());
 socket.on("connect_error", away);
 socket.on("status", ({ live }) => {
   brokerLive = live;
@@ -238,6 +259,7 @@ socket.on("newTweet", (tweet) => {
 });
 socket.on("updateTweet", (tweet) => feed.update(tweet));
 socket.on("destroyTweet", (tweet) => feed.destroy(tweet));
+socket.on("gap", ({ missed }) => feed.gap(missed));
 
 named();
 setInterval(everySecond, 1000);

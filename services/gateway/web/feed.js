@@ -1,10 +1,12 @@
 /**
- * The tweets of one room: which version of each is shown, which wait, and which are gone.
+ * The tweets of one room: which version of each is shown, which wait, and which are gone; and where some
+ * are missing.
  *
  * Order is not promised by the server, versions are: of one id the greatest `(mtime, action)` wins,
  * and at equal `mtime` a destroy outranks an update outranks a create.
  */
 
+import { Gap } from "./gap.js";
 import { articleFor, revise } from "./tweet.js";
 
 const SHOWN = 200;
@@ -33,8 +35,8 @@ export class Feed {
   #room;
   #held;
   #changed;
-  #shown = new Map();
-  #waiting = new Map();
+  #shown = new Map(); // oldest first: from ids to articles, and from gaps to theirs
+  #waiting = new Map(); // in the order of arrival: from ids to tweets, and from gaps to themselves
   #seen = new Recent();
   #gone = new Recent();
   #overflow = false;
@@ -54,12 +56,12 @@ export class Feed {
 
   /** The number of tweets on the page. */
   get size() {
-    return this.#shown.size;
+    return tweetsAmong(this.#shown);
   }
 
   /** How many tweets wait; `more` if so many came that the oldest were let go. */
   get waiting() {
-    return { count: this.#waiting.size, more: this.#overflow };
+    return { count: tweetsAmong(this.#waiting), more: this.#overflow };
   }
 
   /** Say what is to be marked in the tweets to come. */
@@ -92,13 +94,25 @@ export class Feed {
     else this.#waiting.set(tweet.id, { ...tweet, action: "update" });
   }
 
+  /** Between what has come and what will come tweets are missing: so many, `null` where nobody knows. */
+  gap(missed) {
+    const gap = new Gap(missed);
+    const last = newestOf(this.#waiting);
+    if (last instanceof Gap) last.add(gap);
+    else this.#waiting.set(gap, gap);
+    this.kick();
+  }
+
   /** Take a tweet away, and remember that it went. */
   destroy({ id, mtime }) {
     if (!this.#accept({ id, mtime }, RANK.destroy)) return;
     this.#waiting.delete(id);
     const article = this.#shown.get(id);
     this.#shown.delete(id);
-    if (article) leave(article);
+    if (article) {
+      leave(article);
+      this.#joinGaps();
+    }
     this.#changed(0);
   }
 
@@ -116,17 +130,24 @@ export class Feed {
   /** Show what waits, now. */
   release() {
     let added = 0;
+    let newest = newestOf(this.#shown);
     const fragment = document.createDocumentFragment();
     for (const [id, tweet] of this.#waiting) {
       this.#waiting.delete(id); // before all else: one that fails is not tried again
-      const article = attempt(tweet, () => articleFor(tweet, this.#room));
+      const gap = id instanceof Gap;
+      if (gap && newest instanceof Gap) {
+        newest.add(id);
+        continue;
+      }
+      const article = gap ? id.article : attempt(tweet, () => articleFor(tweet, this.#room));
       if (!article) continue;
       fragment.prepend(article);
       this.#shown.set(id, article);
-      added += 1;
+      newest = id;
+      if (!gap) added += 1;
     }
     this.#overflow = false;
-    if (added > 0) {
+    if (fragment.firstChild) {
       this.#insert(fragment);
       for (const [id, article] of this.#shown) {
         if (this.#shown.size <= SHOWN) break;
@@ -139,6 +160,18 @@ export class Feed {
 
   #revise(article, tweet) {
     attempt(tweet, () => revise(article, tweet, this.#room));
+  }
+
+  // Where the last tweet between two gaps has gone, they are one.
+  #joinGaps() {
+    let before = null;
+    for (const [id, article] of this.#shown) {
+      if (id instanceof Gap && before instanceof Gap) {
+        before.add(id);
+        this.#shown.delete(id);
+        leave(article);
+      } else before = id;
+    }
   }
 
   // A tweet that comes alone moves the others down gently; a crowd just stands there.
@@ -166,6 +199,16 @@ export class Feed {
     into.set(id, { mtime, rank });
     return true;
   }
+}
+
+function tweetsAmong(entries) {
+  let count = 0;
+  for (const id of entries.keys()) if (!(id instanceof Gap)) count += 1;
+  return count;
+}
+
+function newestOf(entries) {
+  return [...entries.keys()].at(-1);
 }
 
 // A tweet that can not be shown must not keep the others from it.

@@ -30,7 +30,7 @@ function taken(target, key) {
 
 function walk(root, step) {
   const current = document.activeElement?.closest("#feed > article");
-  const articles = [...root.children].filter((article) => article.dataset.id);
+  const articles = [...root.children].filter((article) => !article.inert);
   const top = articles.find((article) => article.getBoundingClientRect().bottom > 80);
   const next = current ? articles[articles.indexOf(current) + step] : top;
   next?.focus({ preventScroll: true });
