@@ -15,8 +15,8 @@ RUN = ROOT / ".run"
 
 LOGS = RUN / "log"
 
-TOKEN = "ROOST_INGEST_X_BEARER_TOKEN"
-"""The variable that holds a secret; ingest alone may see it."""
+SECRETS = {"ROOST_INGEST_X_BEARER_TOKEN": "x-bearer-token", "ROOST_GATEWAY_JWT_SECRET": "jwt-secret"}
+"""The variables that hold a secret, which one service alone may see, and the file that local mode puts it into."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ _DEFAULTS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
 }
 
 
+_PATHS = (
+    "ROOST_INGEST_REPLAY_PATH",
+    "ROOST_INGEST_X_BEARER_TOKEN_FILE",
+    "ROOST_GATEWAY_JWT_SECRET_FILE",
+    "ROOST_GATEWAY_JWT_PUBLIC_KEY_FILE",
+)
+
+
 class Settings:
     """The ports of a mode (`local` or `compose`) and the variables that its services are started with.
 
@@ -60,8 +68,8 @@ class Settings:
     def __init__(self, mode: str, environ: Mapping[str, str]) -> None:
         self.mode = mode
         self.environ = dict(environ)
-        """Without the secret: it is handed to every process that is started, and written down."""
-        self._token = self.environ.pop(TOKEN, "")
+        """Without the secrets: it is handed to every process that is started, and written down."""
+        self._secrets = {name: value for name in SECRETS if (value := self.environ.pop(name, ""))}
         self.ports = [_port(environ, *default) for default in _DEFAULTS[mode]]
         self._number = {port.variable: port.number for port in self.ports}
         by_number: dict[int, Port] = {}
@@ -94,17 +102,28 @@ class Settings:
         """Where tweets come from: `ROOST_INGEST_SOURCE`."""
         return self.environ.get("ROOST_INGEST_SOURCE") or "synthetic"
 
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether tweets are shown only to those who have a token."""
+        return self.environ.get("ROOST_GATEWAY_AUTH") == "jwt"
+
+    @property
+    def readiness_urls(self) -> list[str]:
+        """Where the services say whether they can do their work, as far as this machine reaches them."""
+        variables = [port.variable for port in self.ports if port.variable.endswith("_OPS_PORT")]
+        return [f"http://127.0.0.1:{self.port(variable)}/readyz" for variable in variables]
+
     def _management_url(self, user: str) -> str:
         return f"http://{user}:{user}@127.0.0.1:{self.port('ROOST_MANAGEMENT_PORT')}"
 
     def for_compose(self) -> dict[str, str]:
-        """The environment in which Compose brings the services up; it hands the secret to ingest alone."""
-        return {**self.environ, TOKEN: self._token} if self._token else self.environ
+        """The environment in which Compose brings the services up; it hands each secret to its service alone."""
+        return {**self.environ, **self._secrets}
 
-    def for_services(self, token_file: Path) -> dict[str, str]:
+    def for_services(self, folder: Path) -> dict[str, str]:
         """The environment of the local services: what the user has set, and the defaults of local mode.
 
-        A secret goes into `token_file`, because honcho gives all services the same environment.
+        A secret goes into a file in `folder`, because honcho gives all services the same environment.
         """
         defaults = {
             "ROOST_ROUTER_MANAGEMENT_URL": self.management_url,
@@ -119,11 +138,12 @@ class Settings:
         # Nobody balances here, so there is nobody to wait for when the gateway stops.
         defaults["ROOST_GATEWAY_DRAIN_S"] = "0"
         fixed = {"ROOST_GATEWAY_PORT": str(self.port("ROOST_PORT")), "PYTHONUNBUFFERED": "1"}
-        if self._token:
-            token_file.unlink(missing_ok=True)
-            token_file.touch(mode=0o600)
-            token_file.write_text(self._token, encoding="utf-8")
-            fixed[f"{TOKEN}_FILE"] = str(token_file)
+        for name, value in self._secrets.items():
+            file = folder / SECRETS[name]
+            file.unlink(missing_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(value, encoding="utf-8")
+            fixed[f"{name}_FILE"] = str(file)
         return {**defaults, **self.environ, **fixed}
 
 
@@ -137,7 +157,7 @@ def environment() -> dict[str, str]:
             if separator and not name.startswith("#"):
                 values[name.strip()] = _unquoted(value.strip())
     environ = {**values, **os.environ}
-    for name in ("ROOST_INGEST_REPLAY_PATH", "ROOST_INGEST_X_BEARER_TOKEN_FILE"):
+    for name in _PATHS:
         if path := environ.get(name):
             # Compose mounts it under the same path, which has to be absolute.
             environ[name] = str(ROOT / path)

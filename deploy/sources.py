@@ -1,6 +1,7 @@
 """What sources say of themselves, for `make status`: asked of a gateway, as lines for people."""
 
 import json
+import urllib.error
 import urllib.request
 
 ANSWER_WITHIN_S = 2
@@ -12,18 +13,31 @@ _LABELS_NAMED = 5
 
 
 def ask(url: str) -> object:
-    """What the Roost at `url` answers about its sources; None if it does not answer."""
+    """What the Roost at `url` answers about its sources, if only why it does not tell; None if it does not answer."""
     # A proxy that the machine may use for the web has no business here.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url}/_/api/sources", timeout=ANSWER_WITHIN_S) as response:
             return json.load(response)
+    except urllib.error.HTTPError as refusal:
+        try:
+            return json.load(refusal)
+        except (OSError, ValueError):
+            return None
     except (OSError, ValueError):
         return None
 
 
+def needs_token(answer: object) -> bool:
+    """Whether the answer is that nobody is told without a token."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get("code") == "token_missing"
+
+
 def lines(answer: object) -> list[str]:
     """One line a source; none for what is no such answer."""
+    if needs_token(answer):
+        return [f"{HEAD}who asks the gateway needs a token (ROOST_GATEWAY_AUTH=jwt); `make logs` tells, too"]
     return [_line(row) for row in _rows(answer)]
 
 

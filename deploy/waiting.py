@@ -1,4 +1,4 @@
-"""Waiting for the proof that all works: a tweet that came the whole way, or a source's own word."""
+"""Waiting for the proof that all works: a tweet that came the whole way, or what services say of themselves."""
 
 import subprocess
 import sys
@@ -16,7 +16,10 @@ class Proof(NamedTuple):
 
 
 def proof_of(settings: Settings, within_s: float) -> Proof:
-    """What to wait for, by the source that is read."""
+    """What to wait for, by the source that is read and by who may see tweets."""
+    if settings.asks_for_tokens:
+        command = ["deploy.wait_for_readiness", settings.url, str(within_s), *settings.readiness_urls]
+        return Proof(command, "Roost was not ready")
     if settings.source == "x":
         # Rules may bring nothing for hours.
         return Proof(["deploy.wait_for_source", settings.url, "x", str(within_s)], "X has not let us in")

@@ -11,13 +11,12 @@ from pathlib import Path
 from deploy import ports, processes
 from deploy.failure import Failure
 from deploy.local import broker, packages
-from deploy.settings import LOGS, ROOT, RUN, Settings
+from deploy.settings import LOGS, ROOT, RUN, SECRETS, Settings
 from deploy.waiting import proof_of, start_waiting
 
 _KEEP = str(ROOT / "deploy" / "local" / "keep")
 _BROKER_LOG = LOGS / "broker.log"
 _SERVICES_LOG = LOGS / "services.log"
-_TOKEN_FILE = RUN / "x-bearer-token"
 
 SERVICES = ("ingest", "router", "gateway")
 BROKER_WITHIN_S = 90
@@ -53,7 +52,8 @@ class Local:
         for role, within_s in (("services", 14), ("broker", 30), ("epmd", 3)):
             if not processes.stop(RUN, role, within_s=within_s):
                 print(f"{role} did not stop within {within_s} s and was killed", file=sys.stderr)
-        _TOKEN_FILE.unlink(missing_ok=True)
+        for name in SECRETS.values():
+            (RUN / name).unlink(missing_ok=True)
 
     def status(self) -> None:
         """Print what runs, which service is ready, and how many messages wait."""
@@ -114,7 +114,7 @@ class Local:
             run=RUN,
             role="services",
             log=_SERVICES_LOG,
-            environ=self.settings.for_services(_TOKEN_FILE),
+            environ=self.settings.for_services(RUN),
             cwd=ROOT,
         )
         proof = proof_of(self.settings, TWEET_WITHIN_S)

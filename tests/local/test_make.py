@@ -1,15 +1,18 @@
 """`make up` and `make down` without Docker, in a copy of the project, so as not to disturb a Roost that runs here."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import jwt
 import pytest
 
 from deploy import processes
@@ -205,15 +208,53 @@ def test_a_token_is_seen_by_ingest_alone(project: Project) -> None:
         try:
             # It waits in vain: nobody is at that address.
             eventually_now(lambda: "source   x: away" in project.make("status").stdout, within_s=60)
-            running = processes.find(project.run)
-            assert len(running) > 6
-            for process in running:
-                assert token.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes(), process.command
-            written = (path for path in project.run.rglob("*") if path.is_file())
-            files = [path for path in written if token.encode() in path.read_bytes()]
-            assert [path.name for path in files] == ["x-bearer-token"]
-            assert files[0].stat().st_mode & 0o077 == 0
+            assert_seen_in_one_file(project, token, "x-bearer-token")
         finally:
             up.send_signal(signal.SIGTERM)
             up.wait(60)
-    assert not files[0].exists()
+    assert not (project.run / "x-bearer-token").exists()
+
+
+def test_with_tokens_it_comes_up_and_says_what_it_can_not_tell(project: Project) -> None:
+    secret = "a-secret-of-the-operator-of-32-bytes-or-more"
+    up = project.make("up", ROOST_GATEWAY_AUTH="jwt", ROOST_GATEWAY_JWT_SECRET=secret)
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert (
+            "The gateway asks for a token, and every service says it is ready; no tweet was looked for" in up.stdout
+        )
+        assert_seen_in_one_file(project, secret, "jwt-secret")
+        status = project.make("status").stdout
+        assert status.count(", ready") == 3
+        assert "source   who asks the gateway needs a token" in status
+        request = urllib.request.Request(project.url.replace("/nfl", "/_/api/sources"))
+        token = jwt.encode({"exp": time.time() + 60}, secret, algorithm="HS256")
+        request.add_header("Authorization", f"Bearer {token}")
+
+        def known() -> list[str]:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return [row["source"] for row in json.load(answer)["sources"]]
+
+        eventually_now(lambda: known() == ["synthetic"], what="the gateway has heard of the source")
+    finally:
+        assert project.make("down").returncode == 0
+    assert not (project.run / "jwt-secret").exists()
+
+
+def test_with_tokens_and_no_key_it_says_which_settings_are_missing(project: Project) -> None:
+    up = project.make("up", ROOST_GATEWAY_AUTH="jwt")
+    assert up.returncode != 0
+    assert "ROOST_GATEWAY_JWT_PUBLIC_KEY_FILE" in up.stdout + up.stderr
+    assert processes.find(project.run) == []
+
+
+def assert_seen_in_one_file(project: Project, secret: str, name: str) -> None:
+    """No process has it in its environment, and it is written to one file that only its owner reads."""
+    running = processes.find(project.run)
+    assert len(running) > 6
+    for process in running:
+        assert secret.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes(), process.command
+    written = (path for path in project.run.rglob("*") if path.is_file())
+    files = [path for path in written if secret.encode() in path.read_bytes()]
+    assert [path.name for path in files] == [name]
+    assert files[0].stat().st_mode & 0o077 == 0
