@@ -63,7 +63,9 @@ lock: setup ## resolve the dependencies anew, from pyproject.toml and package.js
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock
 	$(LOCK) --upgrade pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(LOCK) --upgrade --group node -o requirements-node.lock
+	$(LOCK) --upgrade -c requirements-dev.lock benchmarks/plot.in -o benchmarks/plot.lock
 	npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
+	npm install --prefix benchmarks --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund
 
 # KEY goes through the environment, because `#` and `*` mean something to the shell.
 tail: export KEY := $(KEY)
