@@ -84,10 +84,11 @@ def draw(kept: Mapping[str, Any], path: Path) -> None:
         axis = places[len(panels)]
         for name, points in curves.items():
             axis.plot(*zip(*points, strict=True), marker="o", label=name, color=_COLOURS.get(name, _PEER))
-        axis.set_ylim(bottom=0)
+        # With room above the curves for their names.
+        axis.set_ylim(bottom=0, top=1.5 * max(value for points in curves.values() for _, value in points))
         axis.set_xticks([number for number, _ in next(iter(curves.values()))])
         axis.set_xlabel("gateways")
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="upper left")
         _plain(axis, "bytes from the broker per tweet")
     figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")
 
