@@ -127,7 +127,8 @@ class Clients:
             connection.pace = Pace(rate, max(rate, rooms))
         if connection.pace.take(now) and self._paces.take(connection.visitor.address, now):
             return None
-        return _refusal("too_fast", f"too many requests; try again in {connection.pace.wait_s(now):.1f} s")
+        wait_s = max(connection.pace.wait_s(now), self._paces.wait_s(connection.visitor.address, now))
+        return _refusal("too_fast", f"too many requests; try again in {wait_s:.1f} s")
 
     def _take_place(self, connection: Connection, label: Label) -> Refusal | None:
         """Take a place for one more room of a client, unless it, its address or the gateway has too many."""

@@ -58,6 +58,11 @@ class PacePerAddress:
             self._forget_at = max(MANY_ADDRESSES, 2 * len(self._paces))
         return self._paces.setdefault(address, Pace(self._rate, self._burst)).take(now)
 
+    def wait_s(self, address: str, now: float) -> float:
+        """Seconds until there is one to take for `address`; 0 if there is."""
+        pace = self._paces.get(address)
+        return 0.0 if pace is None else pace.wait_s(now)
+
     def __len__(self) -> int:
         """How many addresses are remembered."""
         return len(self._paces)

@@ -221,6 +221,17 @@ class TestPayload:
             await session.ended()
 
 
+async def test_all_connections_of_an_address_share_a_pace(broker: Broker, visits: Visits) -> None:
+    settings = {"subscribes_per_s": 0.1, "max_rooms_per_client": 3, "max_rooms_per_address": 4}
+    async with gateway(broker, **settings) as app:
+        one, other = [await visits.connected(app) for _ in range(2)]
+        assert [await one.join(f"room {number}") for number in range(3)] == [True] * 3
+        assert await other.join("room 0") is True
+        refused = await other.join("room 1")
+        assert refused["error"]["code"] == "too_fast"
+        assert not refused["error"]["message"].endswith(" 0.0 s")
+
+
 class TestOrigins:
     """A page of another site connects in its visitor's name."""
 
