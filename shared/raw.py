@@ -6,18 +6,31 @@ A batch is a MessagePack array of entries. An entry is an array
 
 whose first element is the event's document, packed already (`bin`), and whose rest are its `Facets`. So the
 router learns what it needs without decoding a document, and passes the bytes on as they are.
+
+The headers of a batch are its *link* in the chain of all batches of its source: whoever has one knows whether it has
+the one before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgpack
 
-from shared.events import Event, UnreadableError, to_document
+from shared.events import SCHEMA_VERSION, Event, UnreadableError, to_document
 from shared.labels import Facets
 
 TYPE = "raw"
 """AMQP `type` property of these messages."""
+
+
+class Link(NamedTuple):
+    """What a batch tells of those before it."""
+
+    source: str
+    """Whose chain it is."""
+    after: int
+    """`seq` of the last event that its source published in an earlier batch. At the start of an ingest it is one that
+    was surely published: what came later is read and published once more. 0 before the first of all."""
 
 
 class Entry(NamedTuple):
@@ -39,6 +52,17 @@ def join(entries: Iterable[bytes]) -> bytes:
     packed = list(entries)
     header: bytes = msgpack.Packer().pack_array_header(len(packed))
     return header + b"".join(packed)
+
+
+def headers(link: Link | None = None) -> dict[str, Any]:
+    """The headers of a batch; one that belongs to no chain is not missed by anybody."""
+    return {"v": SCHEMA_VERSION} | (link._asdict() if link else {})
+
+
+def link(headers: Mapping[str, Any]) -> Link | None:
+    """The link in the headers of a batch, if it has one."""
+    source, after = headers.get("source"), headers.get("after")
+    return Link(source, after) if isinstance(source, str) and isinstance(after, int) else None
 
 
 def unpack(body: bytes) -> list[Any]:

@@ -15,7 +15,7 @@ from services.ingest.pump import SequenceClock
 from services.ingest.settings import IngestSettings
 from shared import raw
 from shared.broker import BrokerLostError, RefusedError, connect
-from shared.events import SCHEMA_VERSION, Destroy
+from shared.events import Destroy
 from shared.settings import BAD_SETTING_EXIT_CODE, BadSettingError, load
 from shared.topology import RAW_EXCHANGE
 
@@ -46,7 +46,9 @@ async def forget(amqp_url: str, ids: Sequence[str]) -> None:
     body = raw.join(raw.pack_entry(Destroy(id=id, mtime=now_ms), clock.next()) for id in ids)
     async with connect(amqp_url, name="forget") as connection:
         channel = await connection.channel(confirms=True)
-        await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, headers={"v": SCHEMA_VERSION}, persistent=True)
+        await channel.publish(
+            RAW_EXCHANGE, body, type=raw.TYPE, headers=raw.headers(), persistent=True, to_some_queue=True
+        )
 
 
 def main() -> int:

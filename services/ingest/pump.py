@@ -38,11 +38,13 @@ KEEP_INTERVAL_S = 1.0
 UNKEPT_US = 5_000_000
 """More than the numbers that can have been given and published after the last one that was kept."""
 
-Publish = Callable[[bytes], Awaitable[None]]
-"""Publishes one batch and returns when the broker has confirmed it; raises `RefusedError`, `BrokerLostError`."""
+Publish = Callable[[bytes, int], Awaitable[None]]
+"""Publishes one batch, with the `seq` of the last event before it, and returns when the broker has confirmed it;
+raises `RefusedError`, `BrokerLostError`."""
 
-KeepPlace = Callable[[int, str | None], Awaitable[None]]
-"""Keeps the last number given and the cursor up to which all is confirmed; returns when the broker has them."""
+KeepPlace = Callable[[int, int, str | None], Awaitable[None]]
+"""Keeps the last number given, the one up to which all is confirmed, and the cursor up to there; returns when the
+broker has them."""
 
 
 class SequenceClock:
@@ -63,11 +65,14 @@ class SequenceClock:
 class _Entry(NamedTuple):
     packed: bytes | None
     """None where there is nothing to publish and only the cursor moves on."""
+    seq: int
     cursor: str | None
 
 
 class _Batch:
-    def __init__(self, entries: list[_Entry]) -> None:
+    def __init__(self, entries: list[_Entry], after: int) -> None:
+        self.after = after
+        self.last = max([after, *(entry.seq for entry in entries if entry.packed is not None)])
         self.packed = [entry.packed for entry in entries if entry.packed is not None]
         self.number = len(entries)
         self.cursor = next((entry.cursor for entry in reversed(entries) if entry.cursor is not None), None)
@@ -89,12 +94,16 @@ class Pump:
         keep_place: KeepPlace,
         *,
         cursor: str | None,
+        published: int,
         notes: Notes,
         buffer_events: int,
         clock: SequenceClock,
         held_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """Go on from `cursor`. `held_up` is told when the broker takes no batches, and when it does again."""
+        """Go on from `cursor`; up to it, and to the number `published`, all was confirmed.
+
+        `held_up` is told when the broker takes no batches, and when it does again.
+        """
         self._source = source
         self._publish = publish
         self._keep_place = keep_place
@@ -103,6 +112,7 @@ class Pump:
         self._limit = buffer_events
         self._clock = clock
         self._buffer: deque[_Entry] = deque()
+        self._last_taken = self._published = published
         self._unconfirmed = 0
         self._under_way: deque[_Batch] = deque()
         self._moved = asyncio.Event()
@@ -131,7 +141,7 @@ class Pump:
                 senders = (self._send() for _ in range(MAX_UNCONFIRMED_BATCHES))
                 await first_of(together(read_until_stopping(), *senders), self._keep_places())
                 # Once more and in any case: the last time may have been cut off in the middle.
-                await self._keep_place(self._clock.last, self._cursor)
+                await self._keep_place(self._clock.last, self._published, self._cursor)
         except TimeoutError:
             if not deadline.expired():
                 raise  # of the source
@@ -151,7 +161,7 @@ class Pump:
                     packed = None
                 if packed is None and cursor is None:
                     continue
-                self._buffer.append(_Entry(packed, cursor))
+                self._buffer.append(_Entry(packed, self._clock.last, cursor))
                 self._filled.set()
                 metrics.INGEST_BUFFERED.set(self.pending)
                 if self._source.can_wait and (self._is_held_up or self.pending >= self._limit):
@@ -186,7 +196,7 @@ class Pump:
             self._under_way.append(batch)
             self._unconfirmed += batch.number
             if batch.packed:
-                await self._until_confirmed(raw.join(batch.packed))
+                await self._until_confirmed(raw.join(batch.packed), batch.after)
             self._unconfirmed -= batch.number
             self._confirm(batch)
             metrics.INGEST_PUBLISHED.inc(len(batch.packed))
@@ -201,23 +211,27 @@ class Pump:
             entry = self._buffer.popleft()
             entries.append(entry)
             size += len(entry.packed or b"")
-        return _Batch(entries)
+        batch = _Batch(entries, self._last_taken)
+        self._last_taken = batch.last
+        return batch
 
     def _confirm(self, batch: _Batch) -> None:
         # Batches are confirmed in any order; the cursor moves over those of which all earlier ones are.
         batch.confirmed = True
         while self._under_way and self._under_way[0].confirmed:
-            self._cursor = self._under_way.popleft().cursor or self._cursor
+            confirmed = self._under_way.popleft()
+            self._cursor = confirmed.cursor or self._cursor
+            self._published = confirmed.last
             self._moved.set()
 
     async def _keep_places(self) -> None:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            await self._keep_place(self._clock.last, self._cursor)
+            await self._keep_place(self._clock.last, self._published, self._cursor)
             await asyncio.sleep(KEEP_INTERVAL_S)
 
-    async def _until_confirmed(self, body: bytes) -> None:
+    async def _until_confirmed(self, body: bytes, after: int) -> None:
         loop = asyncio.get_running_loop()
         patience = loop.call_later(
             CONFIRM_PATIENCE_S,
@@ -227,10 +241,10 @@ class Pump:
         try:
             while True:
                 try:
-                    await self._publish(body)
-                except RefusedError:
+                    await self._publish(body, after)
+                except RefusedError as error:
                     metrics.INGEST_REFUSED.inc()
-                    self._hold_up("the broker's queue is full")
+                    self._hold_up(str(error))
                     await asyncio.sleep(REFUSED_PAUSE_S)
                 except BrokerLostError:
                     # `publish` waits for the next connection. Whether the broker has the batch nobody knows, so it

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from services.ingest.present import Present
-from shared.broker import BrokerLostError, Channel, Connection, Message, RefusedError
+from shared.broker import BrokerLostError, Channel, Connection, Message, Queue, RefusedError, UnroutableError
 from shared.topology import STATE_EXCHANGE
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The ingest that wrote it: a random name for each process."""
     seq: int = 0
     """The last number given to an event, or a little earlier."""
+    published: int = 0
+    """The last number up to which all is confirmed, or a little earlier."""
     cursor: str | None = None
     """Everything up to here is confirmed; the source goes on from it."""
     notes: str = ""
@@ -48,6 +50,7 @@ class Hold:
         self.state = State()
         self._channel = channel
         self._source = source
+        self._queue: Queue | None = None
         self._newest: Message | None = None
         self._received = 0
         self._arrived = asyncio.Event()
@@ -64,19 +67,29 @@ class Hold:
         return hold
 
     async def store(self, state: State) -> None:
-        """Replace the state; returns when the broker has it. Raises `BrokerLostError`, `RefusedError`."""
-        await self._channel.publish(
-            STATE_EXCHANGE,
-            msgspec.json.encode(state),
-            routing_key=self._source,
-            type=TYPE,
-            content_type="application/json",
-            persistent=True,
-        )
+        """Replace the state; returns when the broker has it. Raises `BrokerLostError`."""
+        while True:
+            try:
+                await self._channel.publish(
+                    STATE_EXCHANGE,
+                    msgspec.json.encode(state),
+                    routing_key=self._source,
+                    type=TYPE,
+                    content_type="application/json",
+                    persistent=True,
+                    to_some_queue=True,
+                )
+                return
+            except RefusedError as error:
+                log.warning("the broker does not take the state, trying again until it does", reason=str(error))
+                if isinstance(error, UnroutableError):
+                    # Somebody has undone the binding.
+                    await self._bind()
+                await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def _take(self, waiting: Callable[[], None]) -> None:
-        queue = await self._channel.declare_last_value_queue(f"{STATE_EXCHANGE}.{self._source}")
-        await queue.bind(STATE_EXCHANGE, self._source)
+        self._queue = queue = await self._channel.declare_last_value_queue(f"{STATE_EXCHANGE}.{self._source}")
+        await self._bind()
         while (depth := await queue.depth()).consumers:
             waiting()
             await asyncio.sleep(LOOK_AGAIN_S)
@@ -87,6 +100,10 @@ class Hold:
         while self._received < max(1, depth.messages):
             self._arrived.clear()
             await self._arrived.wait()
+
+    async def _bind(self) -> None:
+        if self._queue is not None:
+            await self._queue.bind(STATE_EXCHANGE, self._source)
 
     async def _on_message(self, message: Message) -> None:
         # The newest stays unacknowledged for as long as it is the newest: so it is on the broker whatever happens.
@@ -117,9 +134,9 @@ class Keeper:
         """Replace the notes of the source; returns when the broker has them."""
         await self._store(notes=text)
 
-    async def keep_place(self, seq: int, cursor: str | None) -> None:
+    async def keep_place(self, seq: int, published: int, cursor: str | None) -> None:
         """Note how far the source is read and confirmed; returns when the broker has it."""
-        await self._store(seq=seq, cursor=cursor)
+        await self._store(seq=seq, published=published, cursor=cursor)
 
     def is_others(self, hold: Hold) -> bool:
         """Whether somebody else has written the state since. An empty one is nobody's: what we know is better."""
@@ -150,8 +167,6 @@ class Keeper:
                     await hold.store(self.state)
                 except BrokerLostError:
                     self._hold.clear(hold)
-                except RefusedError:
-                    await asyncio.sleep(REFUSED_PAUSE_S)
                 else:
                     self._stored = newest
 

@@ -17,13 +17,13 @@ async def test_a_broker_that_takes_nothing_ends_the_stream_and_one_that_takes_ag
     published: list[bytes] = []
     stopping = asyncio.Event()
 
-    async def publish(body: bytes) -> None:
+    async def publish(body: bytes, after: int) -> None:
         await asyncio.sleep(0)
         if full:
             raise RefusedError("full")
         published.append(body)
 
-    async def keep_place(seq: int, cursor: str | None) -> None:
+    async def keep_place(seq: int, published: int, cursor: str | None) -> None:
         assert cursor is None
 
     async with x_server() as server:
@@ -32,6 +32,7 @@ async def test_a_broker_that_takes_nothing_ends_the_stream_and_one_that_takes_ag
             publish,
             keep_place,
             cursor=None,
+            published=0,
             notes=MemoryNotes(),
             buffer_events=20_000,
             clock=SequenceClock(),

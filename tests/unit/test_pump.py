@@ -38,7 +38,7 @@ class Broker:
         self.under_way = self.most_under_way = 0
         self._failures = list(failures)
 
-    async def publish(self, body: bytes) -> None:
+    async def publish(self, body: bytes, after: int) -> None:
         self.attempts += 1
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -53,7 +53,7 @@ class Broker:
         self.sizes.append(sum(len(msgpack.packb(entry)) for entry in entries[:-1]))
         self.confirmed.append([msgpack.unpackb(raw.read_entry(entry).document) for entry in entries])
 
-    async def keep_place(self, seq: int, cursor: str | None) -> None:
+    async def keep_place(self, seq: int, published: int, cursor: str | None) -> None:
         await asyncio.sleep(0)
         self.places.append((seq, cursor))
 
@@ -74,11 +74,11 @@ class OutOfOrder(Broker):
         super().__init__()
         self.waiting: list[asyncio.Event] = []
 
-    async def publish(self, body: bytes) -> None:
+    async def publish(self, body: bytes, after: int) -> None:
         turn = asyncio.Event()
         self.waiting.append(turn)
         await turn.wait()
-        await super().publish(body)
+        await super().publish(body, after)
 
 
 class Full(Broker):
@@ -86,12 +86,12 @@ class Full(Broker):
 
     full = True
 
-    async def publish(self, body: bytes) -> None:
+    async def publish(self, body: bytes, after: int) -> None:
         if self.full:
             self.attempts += 1
             await asyncio.sleep(0)
             raise RefusedError("full")
-        await super().publish(body)
+        await super().publish(body, after)
 
 
 def pump_of(source: ListSource, broker: Broker, *, buffer_events: int = 10, cursor: str | None = None) -> Pump:
@@ -100,6 +100,7 @@ def pump_of(source: ListSource, broker: Broker, *, buffer_events: int = 10, curs
         broker.publish,
         broker.keep_place,
         cursor=cursor,
+        published=0,
         notes=MemoryNotes(),
         buffer_events=buffer_events,
         clock=SequenceClock(),
