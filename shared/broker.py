@@ -18,10 +18,11 @@ import structlog
 import yarl
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError, ProbableAuthenticationError
+from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import InvalidFrameError
 
 from shared import metrics
-from shared.tasks import first_of
+from shared.tasks import first_of, forever
 
 log = structlog.get_logger()
 
@@ -31,6 +32,12 @@ second more: 12 s."""
 
 CONNECT_TIMEOUT_S = 3
 CLOSE_TIMEOUT_S = 1
+
+REBIND_EVERY_S = 5.0
+"""How often `Connection.keep_bound` makes sure."""
+
+ALARM_LOOK_S = 0.5
+"""How often it is looked whether the broker blocks a connection."""
 
 RAN_WELL_S = 10.0
 """A session that lasted this long, longer than any attempt to connect, was one: the next pause is short again."""
@@ -55,6 +62,10 @@ class RefusedError(Exception):
     """The broker did not take a message: a queue that it was routed to is full and refuses."""
 
 
+class UnroutableError(RefusedError):
+    """The broker did not take a message: no queue is bound to get it, and it had to get to one."""
+
+
 class Message(NamedTuple):
     """A message that was received."""
 
@@ -63,6 +74,11 @@ class Message(NamedTuple):
     headers: Mapping[str, Any]
     ack: Callable[[], Awaitable[None]]
     """Tells the broker that it is done with; a message that is never acknowledged comes again to somebody."""
+    type: str = ""
+    reply_to: str = ""
+    """Under which routing key an answer is wanted, if any."""
+    correlation_id: str = ""
+    """What the answer has to repeat."""
 
 
 class Depth(NamedTuple):
@@ -115,7 +131,17 @@ class Queue:
                     await incoming.ack()
 
             try:
-                await on_message(Message(incoming.body, incoming.routing_key or "", incoming.headers, ack))
+                await on_message(
+                    Message(
+                        incoming.body,
+                        incoming.routing_key or "",
+                        incoming.headers,
+                        ack,
+                        incoming.type or "",
+                        incoming.reply_to or "",
+                        incoming.correlation_id or "",
+                    )
+                )
             except BrokerLostError as error:
                 self._lose(str(error))
             except Exception as error:
@@ -171,6 +197,12 @@ class Channel:
             queue = await self._channel.declare_queue(name, exclusive=True, auto_delete=True, arguments=arguments)
             return Queue(queue, self._lose)
 
+    async def declare_durable_queue(self, name: str) -> Queue:
+        """A queue that outlives its consumers and the broker's restarts. Its bounds are policies."""
+        with _as_lost(self._lose):
+            queue = await self._channel.declare_queue(name, durable=True, arguments={"x-queue-type": "classic"})
+            return Queue(queue, self._lose)
+
     async def declare_last_value_queue(self, name: str) -> Queue:
         """A durable queue that keeps the newest message alone."""
         arguments: dict[str, Any] = {"x-queue-type": "classic", "x-max-length": 1}
@@ -188,25 +220,32 @@ class Channel:
         content_type: str = "application/msgpack",
         headers: dict[str, Any] | None = None,
         persistent: bool = False,
+        reply_to: str | None = None,
+        correlation_id: str | None = None,
+        to_some_queue: bool = False,
     ) -> None:
-        """Publish one message and wait for the broker's confirm. Many calls may wait at the same time.
+        """Publish one message and, on a channel with confirms, wait for the broker's. Many calls may wait at once.
 
-        Raises `RefusedError` where a full queue refused it, `BrokerLostError` where nobody knows.
+        Raises `RefusedError` where a full queue refused it, `BrokerLostError` where nobody knows. That nobody wants a
+        message is normal; `to_some_queue`, on a channel with confirms, makes it an `UnroutableError`.
         """
         message = aio_pika.Message(
             body,
             headers=headers,
             content_type=content_type,
             type=type,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT,
         )
         with _as_lost(self._lose):
             target = await self._channel.get_exchange(exchange, ensure=False)
             try:
-                # Not mandatory: that nobody wants a message is normal, and it would be sent back to us.
-                await target.publish(message, routing_key, mandatory=False)
+                answer = await target.publish(message, routing_key, mandatory=to_some_queue)
             except DeliveryError as error:
-                raise RefusedError(f"the broker refused a message to {exchange}") from error
+                raise RefusedError(f"the broker refused a message to {exchange}: a queue is full") from error
+        if isinstance(answer, DeliveredMessage):
+            raise UnroutableError(f"no queue gets what is published to {exchange}")
 
 
 class Connection:
@@ -235,12 +274,51 @@ class Connection:
 
     async def has_exchange(self, name: str) -> bool:
         """Whether the broker has an exchange of this name. It may be asked without any right to the exchange."""
+        return await self._has(lambda channel: channel.get_exchange(name))
+
+    async def has_queue(self, name: str) -> bool:
+        """Whether the broker has a queue of this name."""
+        return await self._has(lambda channel: channel.get_queue(name))
+
+    async def keep_bound(self, *bindings: tuple[str, str, str]) -> None:
+        """Bind each (queue, exchange, key) again every few seconds, until cancelled or the connection is lost.
+
+        To bind what is bound changes nothing and costs next to nothing. But a binding that somebody has undone, or
+        that went with an exchange which was deleted and made anew, comes back; otherwise nobody would be told of it.
+        """
+        # A channel of its own: to break off a bind closes it.
+        channel = await self.channel()
+        while True:
+            await asyncio.sleep(REBIND_EVERY_S)
+            for queue, exchange, key in bindings:
+                await (await channel.queue(queue)).bind(exchange, key)
+
+    async def watch_alarms(self, blocked: Callable[[bool], None]) -> None:
+        """Tell when the broker takes nothing more from this connection, and when it does again, until cancelled.
+
+        It blocks a connection that publishes while its disk or its memory is short, and says so at the first message.
+        """
+        transport = self._connection.transport
+        while transport is not None:
+            await asyncio.sleep(ALARM_LOOK_S)
+            try:
+                async with asyncio.timeout(0):
+                    await transport.connection.ready()
+            except TimeoutError:
+                log.warning("the broker has an alarm, its disk or its memory is short; it takes nothing")
+                blocked(True)
+                await transport.connection.ready()
+                blocked(False)
+                log.info("the broker's alarm is over")
+        await forever()
+
+    async def _has(self, look: Callable[[AbstractChannel], Awaitable[object]]) -> bool:
         with _as_lost(self._lose):
             # A channel of its own, which the answer "no" closes.
             channel = self._connection.channel(publisher_confirms=False)
             await channel.initialize()
             try:
-                await channel.get_exchange(name)
+                await look(channel)
             except ChannelNotFoundEntity:
                 return False
             await channel.close()

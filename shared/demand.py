@@ -9,7 +9,8 @@ are applied to it: what an event touched is as its last event says, the rest as 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ import structlog
 import yarl
 
 from shared import metrics
-from shared.broker import Connection, Message, NotFoundError, Queue
+from shared.broker import CONNECT_TIMEOUT_S, BrokerLostError, Connection, Message, NotFoundError, Queue
 from shared.topology import EVENT_EXCHANGE, TWEETS_EXCHANGE
 
 log = structlog.get_logger()
@@ -28,7 +29,12 @@ SNAPSHOT_INTERVAL_S = 30.0
 """Least time between snapshots; with many bindings it is `SNAPSHOT_SHARE` of the time one takes."""
 SNAPSHOT_SHARE = 100
 SNAPSHOT_TIMEOUT_S = 60.0
+SNAPSHOT_SILENCE_S = 20.0
+"""Time without a byte after which a management API is given up. 100,000 bindings may take 10 s to begin with."""
 RETRY_S = 1.0
+
+EVENTS = ("binding.created", "binding.deleted", "exchange.deleted")
+"""Routing keys of what is listened to."""
 
 PROBE_PATIENCE_S = 0.1
 PROBE_ATTEMPTS = 100
@@ -127,8 +133,16 @@ class Demand:
 class Follower:
     """Keeps one `Demand` true over one broker connection. Made by `follow`."""
 
-    def __init__(self, demand: Demand, management_url: str, vhost: str) -> None:
+    def __init__(
+        self,
+        demand: Demand,
+        management_url: str,
+        vhost: str,
+        undone: Mapping[tuple[str, str], Callable[[], None]] = MappingProxyType({}),
+    ) -> None:
+        """`undone` are called when their binding, (exchange, queue), is undone."""
         self._demand = demand
+        self._undone = undone
         self._vhost = vhost
         base = yarl.URL(management_url)
         self._headers = {"Authorization": aiohttp.encode_basic_auth(base.user or "guest", base.password or "guest")}
@@ -188,17 +202,25 @@ class Follower:
             pause = max(SNAPSHOT_INTERVAL_S, (loop.time() - began) * SNAPSHOT_SHARE)
 
     async def on_event(self, message: Message) -> None:
-        """One message of the event exchange."""
+        """One message of the event exchange. Raises `BrokerLostError` where `tweets` itself is gone."""
         headers = message.headers
         if headers.get("vhost") != self._vhost:
+            return
+        if message.routing_key == "exchange.deleted":
+            if headers.get("name") == TWEETS_EXCHANGE:
+                # Its bindings are gone with it, and nobody has ceased to want anything.
+                raise BrokerLostError(f"the exchange {TWEETS_EXCHANGE} was deleted")
             return
         key = str(headers.get("routing_key"))
         created = message.routing_key == "binding.created"
         if key.startswith(self._probe):
             self._probed.set()
-        if headers.get("source_name") != TWEETS_EXCHANGE:
+        source, destination = str(headers.get("source_name")), str(headers.get("destination_name"))
+        if not created and (undone := self._undone.get((source, destination))):
+            undone()
+        if source != TWEETS_EXCHANGE:
             return
-        binding = Binding(str(headers.get("destination_kind")), str(headers.get("destination_name")), key)
+        binding = Binding(str(headers.get("destination_kind")), destination, key)
         change = Change(created, binding)
         if self._meanwhile is not None:
             self._meanwhile.append(change)
@@ -223,7 +245,9 @@ class Follower:
 
     async def _fetch(self) -> set[Binding]:
         try:
-            timeout = aiohttp.ClientTimeout(total=SNAPSHOT_TIMEOUT_S)
+            timeout = aiohttp.ClientTimeout(
+                total=SNAPSHOT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=SNAPSHOT_SILENCE_S
+            )
             async with (
                 aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
                 session.get(self._url) as response,
@@ -251,17 +275,25 @@ def _parse(body: bytes) -> set[Binding]:
 
 
 async def follow(
-    demand: Demand, connection: Connection, *, queue_name: str, management_url: str, vhost: str
+    demand: Demand,
+    connection: Connection,
+    *,
+    queue_name: str,
+    management_url: str,
+    vhost: str,
+    undone: Mapping[tuple[str, str], Callable[[], None]] = MappingProxyType({}),
 ) -> Follower:
     """Keep `demand` up to date by events from now on, as long as `connection` lives; the caller takes the snapshots.
 
+    The functions in `undone` are called when their binding, (exchange, queue), is undone by whomever.
+
     Raises `EventsMissingError` where the plugin is not there, `BrokerLostError` where the connection is lost.
     """
-    follower = Follower(demand, management_url, vhost)
+    follower = Follower(demand, management_url, vhost, undone)
     channel = await connection.channel()
     queue = await channel.declare_exclusive_queue(queue_name)
     try:
-        for key in ("binding.created", "binding.deleted"):
+        for key in EVENTS:
             await queue.bind(EVENT_EXCHANGE, key)
     except NotFoundError:
         raise EventsMissingError(

@@ -21,5 +21,18 @@ OVERFLOW_EXCHANGE = "gateway.overflow"
 STATE_EXCHANGE = "ingest.state"
 """Direct: what an ingest has to have again after a restart, to the queue `ingest.state.<source>`."""
 
+ARCHIVE_EXCHANGE = "archive"
+"""Direct: what the archive is asked (`shared.history`), to the queues `ARCHIVE_QUEUE` and `QUERIES_QUEUE`."""
+
+ARCHIVE_QUEUE = "archive.raw"
+"""The archive's queue on `RAW_EXCHANGE`, with the marks of gateways between the batches. Durable: it holds what comes
+while the archive is away; bounded: full it drops its oldest, for a slow archive must not stop the live stream."""
+
+QUERIES_QUEUE = "archive.queries"
+"""What gateways ask. Durable; what nobody answers expires in it."""
+
+ANSWERS_EXCHANGE = "archive.answers"
+"""Direct: what the archive answers, to the queue of the gateway that asked."""
+
 EVENT_EXCHANGE = "amq.rabbitmq.event"
 """Topic, of the plugin rabbitmq_event_exchange: tells bindings that come and go."""

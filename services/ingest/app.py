@@ -31,6 +31,9 @@ so long a source that lets one reader in is read on without the broker."""
 
 TELL_AT_MOST_EVERY_S = 0.2
 
+LOOK_FOR_EXCHANGE_S = 10.0
+"""Pause before a broker that lacks the exchange `sources` is asked for it again."""
+
 
 class IngestApp:
     """Ingest for one source.
@@ -41,7 +44,6 @@ class IngestApp:
 
     def __init__(self, settings: IngestSettings, source: Source) -> None:
         self.health = Health("broker", "publishing", "source")
-        self.health.set("publishing", True)
         self._settings = settings
         self._source = source
         self._keeper = Keeper(uuid.uuid4().hex)
@@ -51,6 +53,8 @@ class IngestApp:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stands_by = False
+        self._held_up = False
+        self._blocked = False
         self._doubt: asyncio.TimerHandle | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -78,28 +82,35 @@ class IngestApp:
             self._publish,
             self._keeper.keep_place,
             cursor=state.cursor,
+            published=state.published,
             notes=self._keeper,
             buffer_events=self._settings.buffer_events,
             clock=SequenceClock(kept=state.seq),
-            held_up=lambda held_up: self.health.set("publishing", not held_up),
+            held_up=self._note_held_up,
         )
         self._idle.clear()
         try:
             await first_of(pump.run(stopping, flush_s=FLUSH_S), self._deposed.wait())
         finally:
             self._idle.set()
-            self.health.set("publishing", True)
+            self._note_held_up(False)
             metrics.INGEST_BUFFERED.set(0)
 
     async def _session(self, finished: asyncio.Event) -> None:
         async with connect(self._settings.amqp_url, name="ingest") as connection:
             self.health.set("broker", True)
             try:
-                await first_of(finished.wait(), connection.lost(), self._serve(connection))
+                await first_of(
+                    finished.wait(),
+                    connection.lost(),
+                    connection.watch_alarms(self._note_blocked),
+                    self._serve(connection),
+                )
             finally:
                 self.health.set("broker", False)
-                self._channel.clear()
                 self._keeper.lose()
+                self._channel.clear()
+                self._note_blocked(False)
                 if self._source.one_reader and not finished.is_set():
                     self._doubt_that_it_is_ours()
 
@@ -107,8 +118,9 @@ class IngestApp:
         await self._have_source(connection)
         channel = await connection.channel(confirms=True)
         self._channel.set(channel)
+        self._note_publishing()
         log.info("publishing", source=self._source.name)
-        works = [self._tell(channel)]
+        works = [self._tell(connection, channel)]
         if self._source.demand is not None:
             works.append(self._follow(connection, self._source.demand))
         await together(*works)
@@ -121,6 +133,7 @@ class IngestApp:
             if not (self._stands_by or self._ours.is_set()):
                 self._stands_by = True
                 self._note_source()
+                self._note_publishing()
                 log.info("another ingest has the source, waiting to take over", source=self._source.name)
 
         hold = await Hold.take(connection, self._source.name, waiting=wait)
@@ -156,16 +169,30 @@ class IngestApp:
         metrics.INGEST_ACTIVE.set(0)
         self._note_source()
 
-    async def _publish(self, body: bytes) -> None:
+    async def _publish(self, body: bytes, after: int) -> None:
         channel = await self._channel.get()
+        headers = raw.headers(raw.Link(self._source.name, after))
         try:
-            await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, headers={"v": SCHEMA_VERSION}, persistent=True)
+            await channel.publish(
+                RAW_EXCHANGE, body, type=raw.TYPE, headers=headers, persistent=True, to_some_queue=True
+            )
         except BrokerLostError:
             self._channel.clear(channel)
+            self._note_publishing()
             raise
 
-    async def _tell(self, channel: Channel) -> None:
+    async def _tell(self, connection: Connection, channel: Channel) -> None:
         """Publish what the source says of itself, whenever it changes and now and then."""
+        # Published without the exchange it would close the channel, which tweets need.
+        told = False
+        while not await connection.has_exchange(SOURCES_EXCHANGE):
+            if not told:
+                log.warning(
+                    "the broker lacks the exchange sources, nobody is told of them: load "
+                    "deploy/rabbitmq/definitions.json"
+                )
+                told = True
+            await asyncio.sleep(LOOK_FOR_EXCHANGE_S)
         report = self._source.report
         while True:
             report.changed.clear()
@@ -193,6 +220,19 @@ class IngestApp:
             raise StartError(str(error)) from None
         await follower.snapshot_until_it_works()
         await follower.refresh()
+
+    def _note_held_up(self, held_up: bool) -> None:
+        self._held_up = held_up
+        self._note_publishing()
+
+    def _note_blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+        self._note_publishing()
+
+    def _note_publishing(self) -> None:
+        """Whether what is read now would be published, or would be by one that waits for another ingest."""
+        free = bool(self._channel) and not (self._held_up or self._blocked)
+        self.health.set("publishing", free or self._stands_by)
 
     def _note_source(self) -> None:
         """An ingest that waits for another one is ready to take over; one that reads is as ready as its source."""

@@ -24,6 +24,10 @@ class Present(Generic[T]):
             self._value = None
             self._there.clear()
 
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return self._value is not None
+
     async def get(self) -> T:
         """The present one; waits while there is none."""
         while (value := self._value) is None:

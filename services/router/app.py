@@ -10,13 +10,13 @@ from services.router.matcher import Matcher, TooManyTermsError
 from services.router.settings import RouterSettings
 from services.router.worker import Worker
 from shared import metrics
-from shared.broker import Queue, connect, keep_session
+from shared.broker import Connection, NotFoundError, Queue, connect, keep_session
 from shared.demand import Demand, EventsMissingError, Follower, SnapshotError, follow, vhost_of
 from shared.health import Health
 from shared.labels import LabelError
 from shared.lifecycle import StartError
-from shared.tasks import first_of
-from shared.topology import ROUTER_QUEUE
+from shared.tasks import first_of, together
+from shared.topology import RAW_EXCHANGE, ROUTER_QUEUE, TWEETS_EXCHANGE
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class RouterApp:
     """One router. It keeps no state but what it knows of the demand."""
 
     def __init__(self, settings: RouterSettings) -> None:
-        self.health = Health("broker", "demand", "consuming")
+        self.health = Health("broker", "demand", "consuming", "publishing")
         self._settings = settings
         self._matcher = Matcher(max_terms=settings.max_terms)
         self._demand = Demand(wanted=self._wanted, unwanted=self._unwanted)
@@ -54,27 +54,53 @@ class RouterApp:
             connect(url, name="router publishing") as publishing,
         ):
             self.health.set("broker", True)
-            try:
+            worker = Worker(self._matcher, await publishing.channel(confirms=True), held_up=self._note_held_up)
+            queue: Queue | None = None
+
+            async def route() -> None:
+                nonlocal queue
+                unbound = asyncio.Event()
                 follower = await follow(
                     self._demand,
                     consuming,
                     queue_name=f"router.events.{uuid.uuid4().hex}",
                     management_url=self._settings.management_url,
                     vhost=vhost_of(url),
+                    undone={(RAW_EXCHANGE, ROUTER_QUEUE): unbound.set},
                 )
-                channel = await consuming.channel(prefetch=self._settings.prefetch)
-                queue = await channel.queue(ROUTER_QUEUE)
-                worker = Worker(self._matcher, await publishing.channel(confirms=True))
+                if not await publishing.has_exchange(TWEETS_EXCHANGE):
+                    raise NotFoundError("the broker lacks the exchange tweets: load deploy/rabbitmq/definitions.json")
+                queue = await self._have_queue(consuming)
+                await together(self._route(follower, queue, worker), _keep_bound(queue, unbound))
+
+            try:
                 await first_of(
-                    stopping.wait(), consuming.lost(), publishing.lost(), self._route(follower, queue, worker)
+                    stopping.wait(),
+                    consuming.lost(),
+                    publishing.lost(),
+                    publishing.watch_alarms(self._note_held_up),
+                    route(),
                 )
-                await queue.stop_consuming()
-                await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
+                if queue is not None:
+                    await queue.stop_consuming()
+                    await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
             except EventsMissingError as error:
                 raise StartError(str(error)) from None
             finally:
-                self.health.set("broker", False)
-                self.health.set("consuming", False)
+                for part in ("broker", "consuming", "publishing"):
+                    self.health.set(part, False)
+
+    async def _have_queue(self, connection: Connection) -> Queue:
+        """The queue of raw batches; made and bound where somebody has deleted it."""
+        channel = await connection.channel(prefetch=self._settings.prefetch)
+        if await connection.has_queue(ROUTER_QUEUE):
+            # Whatever it is: in a cluster it may be of another type.
+            queue = await channel.queue(ROUTER_QUEUE)
+        else:
+            log.warning("the broker lacks the queue of raw batches, making it anew", queue=ROUTER_QUEUE)
+            queue = await channel.declare_durable_queue(ROUTER_QUEUE)
+        await queue.bind(RAW_EXCHANGE, "")
+        return queue
 
     async def _route(self, follower: Follower, queue: Queue, worker: Worker) -> None:
         """Learn the demand, then work; go on learning meanwhile."""
@@ -92,10 +118,14 @@ class RouterApp:
         metrics.ROUTER_KEYS.set(len(self._demand))
         await queue.consume(worker.handle)
         self.health.set("consuming", True)
+        self.health.set("publishing", True)
         log.info("routing", keys=len(self._demand), terms=self._matcher.terms)
         if not up_to_date:
             await follower.snapshot_until_it_works()
         await follower.refresh()
+
+    def _note_held_up(self, held_up: bool) -> None:
+        self.health.set("publishing", not held_up)
 
     def _wanted(self, key: str) -> None:
         metrics.ROUTER_KEYS.set(len(self._demand))
@@ -115,3 +145,12 @@ class RouterApp:
     def _unwanted(self, key: str) -> None:
         metrics.ROUTER_KEYS.set(len(self._demand))
         self._matcher.unwant(key)
+
+
+async def _keep_bound(queue: Queue, unbound: asyncio.Event) -> None:
+    """Bind the queue of raw batches again whenever somebody has undone that."""
+    while True:
+        await unbound.wait()
+        unbound.clear()
+        log.warning("the queue of raw batches gets none any more, binding it anew", queue=ROUTER_QUEUE)
+        await queue.bind(RAW_EXCHANGE, "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -14,11 +15,18 @@ from shared.topology import DEAD_EXCHANGE, TWEETS_EXCHANGE
 
 log = structlog.get_logger()
 
+CONFIRM_PATIENCE_S = 5.0
+"""Time without a confirm after which it is said that something is wrong."""
+
 
 class Worker:
     """Handles raw batches, several at a time, over one publishing channel with confirms."""
 
-    def __init__(self, matcher: Matcher, publishing: Channel) -> None:
+    def __init__(
+        self, matcher: Matcher, publishing: Channel, *, held_up: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """`held_up` is told when the broker confirms nothing any more, and with each batch that it has confirmed."""
+        self._held_up = held_up
         self._matcher = matcher
         self._publishing = publishing
         self._under_way = 0
@@ -32,6 +40,7 @@ class Worker:
         """
         self._under_way += 1
         self._idle.clear()
+        patience = asyncio.get_running_loop().call_later(CONFIRM_PATIENCE_S, self._held_up, True)
         try:
             began = time.perf_counter()
             result = self._classify(message)
@@ -39,12 +48,14 @@ class Worker:
             await asyncio.gather(
                 *(self._publish(one) for one in result.messages), *(self._bury(dead) for dead in result.dead)
             )
+            self._held_up(False)
             await message.ack()
             metrics.ROUTER_RECEIVED.inc(result.events)
             metrics.ROUTER_PUBLISHED.inc(result.published)
             metrics.ROUTER_MESSAGES.inc(len(result.messages))
             metrics.ROUTER_UNMATCHED.inc(result.unmatched)
         finally:
+            patience.cancel()
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()

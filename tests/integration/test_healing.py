@@ -75,11 +75,37 @@ async def test_a_router_whose_queue_was_deleted_takes_it_up_again(broker: Broker
         channel = await connection.channel()
         await channel.queue_delete("router.raw")
         queue = await channel.declare_queue("router.raw", durable=True, arguments={"x-queue-type": "classic"})
-        await queue.bind("tweets.raw")
+        await queue.bind("tweets.raw", "")
         await eventually(lambda: not app.health.ready)
         await until_ready(app)
         await publish(broker, tweet("and again"))
         await eventually(lambda: taken.texts() == ["and again"])
+
+
+async def test_an_ingest_that_finds_its_source_taken_is_ready_again_when_it_stands_by(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingest.app.PATIENCE_S", 3.0)
+    async with proxy(broker) as between:
+        url = f"amqp://ingest:ingest@127.0.0.1:{between.port}/"
+        first = IngestApp(IngestSettings(amqp_url=url), Posts(can_wait=True, number=0))
+        other = Posts(can_wait=True, number=0)
+        second = IngestApp(IngestSettings(amqp_url=broker.amqp_url("ingest")), other)
+        async with running(first):
+            await until_ready(first)
+            async with running(second):
+                await until_ready(second)
+                between.shut()
+                await eventually(lambda: not first.health.ready)
+                await eventually(lambda: other.reads == 1, what="the other one has taken over")
+                between.flow()
+                # As long as it believes that it has the source, and can publish nothing, it is not ready.
+                await eventually(lambda: first.health.state()["broker"])
+                assert not first.health.ready
+                await until_ready(first)
+                assert metric("roost_ingest_active") == 0
+            await eventually(lambda: metric("roost_ingest_active") == 1)
+            await until_ready(first)
 
 
 async def test_a_mistake_in_classification_costs_one_batch_and_not_the_router(

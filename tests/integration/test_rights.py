@@ -1,15 +1,35 @@
 """Each service's user may do what the service does and nothing else."""
 
+from collections.abc import Iterator
+
 import aio_pika
 import pytest
 
 from tests.support.broker import Broker
+from tests.support.management import request
 
 REFUSED = aio_pika.exceptions.ChannelClosed
+ARCHIVE_QUEUES = ("archive.raw", "archive.queries")
 
 
 async def ignore(message: object) -> None:
     pass
+
+
+async def declared(channel: aio_pika.abc.AbstractChannel, name: str) -> aio_pika.abc.AbstractQueue:
+    """A queue that goes with its connection; or one of those that archives hand on to each other."""
+    if name in ARCHIVE_QUEUES:
+        return await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "classic"})
+    return await channel.declare_queue(name, exclusive=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_no_archive(broker: Broker) -> Iterator[None]:
+    """Without an archive its queue would only fill."""
+    yield
+    for row in broker.get("/api/queues/%2F?columns=name"):
+        if row["name"] in ARCHIVE_QUEUES:
+            request(broker, "DELETE", f"/api/queues/%2F/{row['name']}")
 
 
 async def attempt(broker: Broker, user: str, what: str) -> None:
@@ -18,16 +38,20 @@ async def attempt(broker: Broker, user: str, what: str) -> None:
         channel = await connection.channel()
         action, _, name = what.partition(" ")
         if action == "publish":
-            exchange = await channel.get_exchange(name, ensure=False)
+            exchange: aio_pika.abc.AbstractExchange = channel.default_exchange
+            if name != "amq.default":
+                exchange = await channel.get_exchange(name, ensure=False)
             # A refusal closes the channel only after the publish: the confirm tells.
             await exchange.publish(aio_pika.Message(b""), "x", mandatory=False)
         elif action == "consume":
+            if user == name.partition(".")[0] == "archive":
+                await declared(channel, name)
             await (await channel.get_queue(name, ensure=False)).consume(ignore)
         elif action == "declare":
-            await channel.declare_queue(name, exclusive=True)
+            await declared(channel, name)
         elif action == "bind":
-            queue = await channel.declare_queue({"consumer": ""}.get(user, f"{user}.test"), exclusive=True)
-            await queue.bind(name, "x")
+            own = {"consumer": "", "archive": "archive.queries"}.get(user, f"{user}.test")
+            await (await declared(channel, own)).bind(name, "x")
         elif action == "exchange":
             await channel.declare_exchange(name)
         else:
@@ -44,6 +68,8 @@ async def attempt(broker: Broker, user: str, what: str) -> None:
         ("ingest", "declare router.raw2"),
         ("ingest", "bind tweets"),
         ("ingest", "exchange ingest.mine"),
+        ("ingest", "publish archive"),
+        ("ingest", "consume archive.raw"),
         ("router", "publish tweets.raw"),
         ("router", "publish sources"),
         ("gateway", "publish sources"),
@@ -55,6 +81,9 @@ async def attempt(broker: Broker, user: str, what: str) -> None:
         ("router", "publish gateway.overflow"),
         ("router", "consume dead-letters"),
         ("router", "declare gateway.mine"),
+        ("router", "consume archive.raw"),
+        ("router", "publish archive"),
+        ("router", "publish archive.answers"),
         ("gateway", "publish tweets"),
         ("gateway", "publish tweets.raw"),
         ("gateway", "consume router.raw"),
@@ -63,6 +92,30 @@ async def attempt(broker: Broker, user: str, what: str) -> None:
         ("gateway", "declare router.raw2"),
         ("gateway", "exchange tweets2"),
         ("gateway", "exchange gateway.overflow"),
+        ("gateway", "consume archive.raw"),
+        ("gateway", "consume archive.queries"),
+        ("gateway", "declare archive.raw"),
+        ("gateway", "declare archive.queries"),
+        ("gateway", "bind archive"),
+        ("gateway", "publish archive.answers"),
+        ("gateway", "publish amq.default"),
+        ("archive", "publish tweets"),
+        ("archive", "publish tweets.raw"),
+        ("archive", "publish sources"),
+        ("archive", "publish dead"),
+        ("archive", "publish archive"),
+        ("archive", "publish gateway.overflow"),
+        ("archive", "publish amq.default"),
+        ("archive", "consume router.raw"),
+        ("archive", "consume dead-letters"),
+        ("archive", "declare archive.mine"),
+        ("archive", "declare gateway.mine"),
+        ("archive", "declare router.raw2"),
+        ("archive", "bind tweets"),
+        ("archive", "bind sources"),
+        ("archive", "bind archive.answers"),
+        ("archive", "bind amq.rabbitmq.event"),
+        ("archive", "exchange archive.mine"),
         ("consumer", "publish tweets"),
         ("consumer", "publish tweets.raw"),
         ("consumer", "bind tweets.raw"),
@@ -70,6 +123,13 @@ async def attempt(broker: Broker, user: str, what: str) -> None:
         ("consumer", "consume router.raw"),
         ("consumer", "consume dead-letters"),
         ("consumer", "exchange mine"),
+        ("consumer", "declare archive.raw"),
+        ("consumer", "consume archive.raw"),
+        ("consumer", "consume archive.queries"),
+        ("consumer", "bind archive"),
+        ("consumer", "bind archive.answers"),
+        ("consumer", "publish archive"),
+        ("consumer", "publish archive.answers"),
     ],
 )
 async def test_nobody_may_do_more_than_their_work(broker: Broker, user: str, what: str) -> None:
@@ -89,6 +149,13 @@ async def test_nobody_may_do_more_than_their_work(broker: Broker, user: str, wha
         ("gateway", "bind gateway.overflow"),
         ("consumer", "bind sources"),
         ("gateway", "bind tweets"),
+        ("gateway", "bind archive.answers"),
+        ("gateway", "publish archive"),
+        ("archive", "consume archive.raw"),
+        ("archive", "consume archive.queries"),
+        ("archive", "bind tweets.raw"),
+        ("archive", "bind archive"),
+        ("archive", "publish archive.answers"),
         ("consumer", "bind tweets"),
         ("consumer", "declare consumer.mine"),
     ],

@@ -1,5 +1,7 @@
 """The router on a real broker: who binds a label gets its tweets, whatever program they use."""
 
+import asyncio
+
 import msgpack
 import pytest
 
@@ -142,8 +144,7 @@ async def test_without_the_event_exchange_the_router_says_what_to_enable(broker:
     async with Vhost(broker, "without-events") as vhost:
         settings = RouterSettings(amqp_url=vhost.amqp_url, management_url=broker.management_url())
         with pytest.raises(StartError, match="rabbitmq-plugins enable rabbitmq_event_exchange"):
-            async with running(app := RouterApp(settings)):
-                await eventually(lambda: app.health.ready, within_s=2)
+            await asyncio.wait_for(RouterApp(settings).run(asyncio.Event()), 20)
 
 
 async def test_without_a_snapshot_the_router_is_not_ready_and_takes_nothing(broker: Broker) -> None:

@@ -34,6 +34,8 @@ class Broker:
     management_port: int
     restart: Callable[[], None]
     """Stops it in good order and starts it again with its data."""
+    ctl: Callable[..., None]
+    """`rabbitmqctl` with these arguments."""
 
     def amqp_url(self, user: str) -> str:
         """For one of the development users."""
@@ -102,7 +104,11 @@ def _given(url: str) -> Broker:
     def restart() -> None:
         pytest.skip("a broker that was given is not restarted")
 
-    return Broker("given", parts.hostname or "localhost", parts.port or 5672, management.port or 15672, restart)
+    def ctl(*arguments: str) -> None:
+        pytest.skip(f"rabbitmqctl {arguments[0]} is not for a broker that was given")
+
+    port = parts.port or 5672
+    return Broker("given", parts.hostname or "localhost", port, management.port or 15672, restart, ctl)
 
 
 def docker_answers() -> bool:
@@ -135,7 +141,11 @@ def _container() -> Iterator[Broker]:
             container.get_wrapped_container().restart(timeout=20)
             _wait_until_ready(broker)
 
-        broker = Broker("container", container.get_container_host_ip(), amqp_port, management_port, restart)
+        def ctl(*arguments: str) -> None:
+            exit_code, output = container.get_wrapped_container().exec_run(["rabbitmqctl", *arguments])
+            assert exit_code == 0, output.decode(errors="replace")
+
+        broker = Broker("container", container.get_container_host_ip(), amqp_port, management_port, restart, ctl)
         _wait_until_ready(broker)
         yield broker
 
@@ -158,7 +168,14 @@ def _node(binaries: Path) -> Iterator[Broker]:
             processes.append(start(node.server()))
             _wait_until_ready(broker)
 
-        broker = Broker("node", "127.0.0.1", node.amqp_port, node.management_port, restart)
+        def ctl(*arguments: str) -> None:
+            command = [str(binaries / "rabbitmqctl"), *arguments]
+            done = subprocess.run(
+                command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+            )
+            assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+
+        broker = Broker("node", "127.0.0.1", node.amqp_port, node.management_port, restart, ctl)
         processes.append(start(node.port_mapper()))
         try:
             processes.append(start(node.server()))

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import aio_pika
 
-from tests.support.broker import Broker
+from tests.support.broker import ROOT, Broker
 
 
 def request(broker: Broker, method: str, path: str, payload: object = None) -> Any:
@@ -65,6 +65,47 @@ class Policy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(request, self._broker, "DELETE", "/api/policies/%2F/of-a-test")
+
+
+class Alarm:
+    """The broker short of its `disk` or its `memory`, for the time of a test: it takes nothing from publishers."""
+
+    def __init__(self, broker: Broker, what: str) -> None:
+        self._broker = broker
+        limit = {"disk": "set_disk_free_limit", "memory": "set_vm_memory_high_watermark"}[what]
+        self._raise = (limit, *{"disk": ("mem_relative", "1000"), "memory": ("0",)}[what])
+        self._end = (limit, {"disk": "50MB", "memory": "0.4"}[what])
+
+    async def __aenter__(self) -> None:
+        try:
+            await asyncio.to_thread(self._broker.ctl, *self._raise)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._broker.ctl, *self._end)
+
+
+async def load_definitions(broker: Broker) -> None:
+    """What an operator does when an exchange is missing; users and rights that are there stay as they are."""
+    definitions = json.loads((ROOT / "deploy" / "rabbitmq" / "definitions.json").read_text(encoding="utf-8"))
+    await asyncio.to_thread(request, broker, "POST", "/api/definitions", definitions)
+
+
+def queues(broker: Broker, prefix: str) -> list[str]:
+    """The names of the queues that begin with `prefix`."""
+    rows = broker.get("/api/queues/%2F?columns=name") or []
+    return sorted(row["name"] for row in rows if row["name"].startswith(prefix))
+
+
+def bound_to(broker: Broker, exchange: str, prefix: str) -> list[tuple[str, str]]:
+    """(queue, key) of each binding of `exchange` to a queue that begins with `prefix`, as often as there are any."""
+    rows = broker.get(f"/api/exchanges/%2F/{exchange}/bindings/source") or []
+    found = ((row["destination"], row["routing_key"]) for row in rows)
+    return sorted(binding for binding in found if binding[0].startswith(prefix))
 
 
 async def depth(broker: Broker, queue: str) -> int:
