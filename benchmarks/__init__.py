@@ -1,1 +1,4 @@
-"""What Roost costs beside its peers: `python -m benchmarks.fanout`, `.connections`, `.slow`, `.cluster`."""
+"""What Roost costs beside its peers, and by itself.
+
+`python -m benchmarks.fanout`, `.connections`, `.slow`, `.cluster`, `.archive`.
+"""

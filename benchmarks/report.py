@@ -15,7 +15,13 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN = "<!-- results: written by `python -m benchmarks.report` -->"
 END = "<!-- end of results -->"
 
-_TITLES = {"fanout": "Fan-out", "connections": "Connections", "slow": "Slow clients", "cluster": "More gateways"}
+_TITLES = {
+    "fanout": "Fan-out",
+    "connections": "Connections",
+    "slow": "Slow clients",
+    "cluster": "More gateways",
+    "archive": "Archive",
+}
 
 
 def results(kept: Mapping[str, Any]) -> str:

@@ -98,8 +98,42 @@ GATEWAY_NOTHING_NEW = Counter(
 GATEWAY_CLIENT_MISTAKES = Counter(
     "roost_gateway_client_mistakes", "Packets and HTTP requests of clients that could not be read."
 )
+GATEWAY_ARCHIVE = Gauge("roost_gateway_archive", "1 while the archive answers.")
+GATEWAY_ASKED = Counter(
+    "roost_gateway_asked",
+    "What the archive was asked: tweets of a label, of several labels, states of ids; marks.",
+    ["what"],
+)
+GATEWAY_FROM_ARCHIVE = Counter("roost_gateway_from_archive", "Tweets that rooms were given by the archive.")
 GATEWAY_REFUSED = Counter("roost_gateway_refused", "Requests of clients that were refused.", ["code"])
 
 # every service
 BROKER_CONNECTIONS = Gauge("roost_broker_connections", "Connections to the broker that the service has open.")
 BROKER_LOSSES = Counter("roost_broker_losses", "How often the broker was lost or could not be reached.")
+
+# archive
+ARCHIVE_WRITTEN = Counter("roost_archive_written", "Events taken from archive.raw and written; copies count too.")
+ARCHIVE_UNREADABLE = Counter(
+    "roost_archive_unreadable", "What could not be read and is not kept; routers send it to dead-letters."
+)
+ARCHIVE_WRITE_SECONDS = Histogram(
+    "roost_archive_write_seconds",
+    "Time of one transaction: what has come while the one before it was under way.",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+ARCHIVE_COMPLETE_TO = Gauge(
+    "roost_archive_complete_to_seconds", "The newest seq in the archive, in seconds since the epoch."
+)
+ARCHIVE_ANSWERS = Counter("roost_archive_answers", "Queries: answered, or error.", ["outcome"])
+ARCHIVE_QUERY_SECONDS = Histogram(
+    "roost_archive_query_seconds",
+    "Time to answer one query, from its arrival on.",
+    buckets=(0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3),
+)
+ARCHIVE_BYTES = Gauge("roost_archive_bytes", "Bytes of the archive's files.")
+ARCHIVE_FILES = Gauge("roost_archive_files", "Files of the archive.")
+ARCHIVE_TWEETS = Gauge("roost_archive_tweets", "Tweets in the archive, about.")
+ARCHIVE_OLDEST = Gauge(
+    "roost_archive_oldest_seconds", "The oldest seq in the archive, in seconds since the epoch; 0 without any."
+)
+ARCHIVE_CORRUPT = Counter("roost_archive_corrupt", "Files that could not be read and were set aside.")

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from shared.events import Action, Event, Tweet
+import msgspec
+
+from shared.events import Action, Document, Event, Tweet, UnreadableError
 from shared.labels.text import fold
 
 
@@ -35,3 +37,13 @@ class Facets(NamedTuple):
             has_url=bool(event.urls),
             has_media=bool(event.media),
         )
+
+    @classmethod
+    def of_document(cls, document: Document) -> "Facets":
+        """The facets of an event as consumers get it; raises `UnreadableError`."""
+        if document.get("action") == Action.DESTROY:
+            return cls(Action.DESTROY.value)
+        try:
+            return cls.of(msgspec.convert(document, Tweet))
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise UnreadableError(f"not a tweet: {error}") from None
