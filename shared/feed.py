@@ -59,6 +59,17 @@ def unpack(body: bytes, headers: Mapping[str, Any]) -> list[Document]:
     return documents
 
 
+def unpack_document(packed: bytes) -> Document:
+    """One packed document; raises `UnreadableError`."""
+    try:
+        document = msgpack.unpackb(packed)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise UnreadableError(f"not MessagePack: {error}") from None
+    if not _is_document(document):
+        raise UnreadableError("not a document with action, id, seq and mtime")
+    return document  # type: ignore[no-any-return]
+
+
 def labels(routing_key: str, headers: Mapping[str, Any]) -> list[str]:
     """The keys under which a message was published."""
     others = headers.get("CC")

@@ -1,29 +1,34 @@
 """The gateway's parts put together, and the order in which they start and stop."""
 
 import asyncio
+import time
 import uuid
 
 import structlog
 from aiohttp import web
 
 from services.gateway import pages
+from services.gateway.arrivals import Arrivals
 from services.gateway.auth import token_check
 from services.gateway.bindings import CHANNELS, Bindings
+from services.gateway.catchup import CHANGES, CatchUp
 from services.gateway.clients import Clients
 from services.gateway.closing import close_transports
 from services.gateway.connection import Connection
 from services.gateway.fanout import Fanout
+from services.gateway.history import History
 from services.gateway.holes import Overflow
+from services.gateway.mending import Mending
 from services.gateway.notices import Notices
 from services.gateway.overflow import watch
 from services.gateway.protocol import make_server
 from services.gateway.rooms import Rooms
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import Sources
+from services.gateway.timeline import Timeline
 from services.gateway.versions import Versions
 from shared import metrics
 from shared.broker import Message, connect, keep_session
-from shared.events import Action
 from shared.health import Health
 from shared.labels import Label
 from shared.ops import listening
@@ -43,9 +48,6 @@ KERNEL_BUFFER_BYTES = 64 * 1024
 """What the kernel holds for a browser that does not read, beside the gateway's own buffer; Linux makes it twice that.
 By itself the kernel would take several MB. At a round trip of 100 ms it lets 1 MB a second through."""
 
-PINNED = (Label.of("action", Action.UPDATE), Label.of("action", Action.DESTROY))
-"""Changes are wanted whatever they match: they may concern tweets that were shown."""
-
 
 class GatewayApp:
     """One gateway. It knows nothing of other gateways."""
@@ -59,16 +61,22 @@ class GatewayApp:
         self._sources = Sources()
         self._check = token_check(settings)
         self._server = make_server(settings)
-        self._fanout = Fanout(self._rooms, Versions(settings.remembered_tweets), self._server.let_in)
-        self._overflow = Overflow()
+        versions: Versions[Connection] = Versions(settings.remembered_tweets)
+        self._fanout = Fanout(self._rooms, versions, self._server.let_in)
+        self._history = History()
+        self._catchup = CatchUp(self._history, versions, self._fanout, received=lambda: self._overflow.newest)
+        self._mending = Mending(self._catchup, self._history, self._rooms, self._fanout.tell_gap)
+        self._overflow = Overflow(now_us=lambda: time.time_ns() // 1000)
         self._notices = Notices(self._fanout, self._rooms, self._sources)
-        self._bindings = Bindings(PINNED, unbind_after_s=settings.unbind_after_s, released=self._close_room)
+        self._bindings = Bindings(CHANGES, unbind_after_s=settings.unbind_after_s, released=self._close_room)
         self._clients = Clients(
             server=self._server,
             rooms=self._rooms,
             bindings=self._bindings,
             fanout=self._fanout,
             notices=self._notices,
+            catchup=self._catchup,
+            arrivals=Arrivals(self._catchup, versions, self._fanout, send_buffer_bytes=settings.send_buffer_bytes),
             check=self._check,
             settings=settings,
         )
@@ -77,7 +85,7 @@ class GatewayApp:
         """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""
         app = web.Application()
         self._server.attach(app)
-        pages.add_routes(app, self._rooms, self._sources, self._check)
+        pages.add_routes(app, self._rooms, self._sources, Timeline(self._history, self._settings), self._check)
         closed = asyncio.Event()
 
         async def serve() -> None:
@@ -99,9 +107,13 @@ class GatewayApp:
                 await close_transports(self._server)
                 closed.set()
 
-        await together(
-            serve(), keep_session(lambda: self._session(closed), closed), self._notices.keep_forgetting(closed)
-        )
+        try:
+            await together(
+                serve(), keep_session(lambda: self._session(closed), closed), self._notices.keep_forgetting(closed)
+            )
+        finally:
+            await self._mending.stop()
+            await self._catchup.stop()
 
     async def _session(self, closed: asyncio.Event) -> None:
         arrived: asyncio.Queue[Message] = asyncio.Queue()
@@ -123,19 +135,22 @@ class GatewayApp:
                 self.health.set("bindings", True)
                 log.info("bound", queue=name, labels=len(self._bindings))
                 self._clients.tell_status(live=True)
+                self._mending.bound()
 
             try:
                 await first_of(
                     closed.wait(),
                     connection.lost(),
                     deliver(),
-                    watch(connection, name, self._overflow, self._fanout.tell_gap),
+                    watch(connection, name, self._overflow, self._mending.fell_into),
                     self._bindings.keep(binding, bound),
                     self._notices.listen(self._settings.amqp_url),
+                    self._history.listen(self._settings.amqp_url),
                 )
             finally:
                 self.health.set("broker", False)
                 self.health.set("bindings", False)
+                self._mending.unbound()
                 if not closed.is_set():
                     self._clients.tell_status(live=False)
 

@@ -29,7 +29,12 @@ log = structlog.get_logger()
 CHANNELS = 4
 """Workers. One channel binds 800 to 1,700 times a second; a few of them share the broker's cores."""
 
-JOINING, REBINDING, LEAVING = range(3)
+AUDIT_S = 60.0
+AUDIT_LEAST_S = 0.02
+"""A binding that went with an exchange which was deleted and made anew is told to nobody. So all are bound again one
+by one, in so many seconds or with so long a pause between two; to the broker it is no change, and little work."""
+
+JOINING, REBINDING, LEAVING, AUDITING = range(4)
 """How urgent a turn is: the lowest first."""
 
 _Turns = asyncio.PriorityQueue[tuple[int, int, Label | asyncio.Event]]
@@ -107,7 +112,7 @@ class Bindings:
                 await complete()
                 await forever()
 
-            await first_of(tell_complete(), *map(self._work, queues, all_turns))
+            await first_of(tell_complete(), self._audit(), *map(self._work, queues, all_turns))
         finally:
             self._turns = None
             self._bound.clear()
@@ -128,9 +133,17 @@ class Bindings:
         turns = self._turns[zlib.crc32(label.key.encode()) % len(self._turns)]
         turns.put_nowait((urgency, next(self._numbers), label))
 
+    async def _audit(self) -> None:
+        while True:
+            if not self._bound:
+                await asyncio.sleep(AUDIT_S)
+            for label in list(self._bound):
+                await asyncio.sleep(max(AUDIT_S / (len(self._bound) or 1), AUDIT_LEAST_S))
+                self._take_turn(label, AUDITING)
+
     async def _work(self, queue: Queue, turns: _Turns) -> None:
         while True:
-            _, _, label = await turns.get()
+            urgency, _, label = await turns.get()
             if isinstance(label, asyncio.Event):
                 label.set()
                 continue
@@ -140,6 +153,8 @@ class Bindings:
             elif label not in self._wanted and label in self._bound:
                 self._bound.discard(label)
                 await queue.unbind(TWEETS_EXCHANGE, label.key)
+            elif urgency == AUDITING and label in self._bound:
+                await queue.bind(TWEETS_EXCHANGE, label.key)
             # Wanted again while it was being unbound, it has another turn, and whoever waits, waits for that.
             if (label in self._bound or label not in self._wanted) and (waiting := self._waiting.pop(label, None)):
                 waiting.set_result(None)

@@ -7,15 +7,19 @@ from typing import Any
 import structlog
 from socketio.exceptions import ConnectionRefusedError
 
+from services.gateway import wishes
+from services.gateway.arrivals import Arrivals
 from services.gateway.auth import DeniedError, TokenCheck, socket_token
 from services.gateway.bindings import Bindings
+from services.gateway.catchup import CatchUp
 from services.gateway.connection import Connection
 from services.gateway.engine import Server
 from services.gateway.fanout import Fanout
 from services.gateway.limits import Pace, PacePerAddress, PerAddress
 from services.gateway.notices import Notices
-from services.gateway.rooms import Rooms
+from services.gateway.rooms import Room, Rooms
 from services.gateway.settings import GatewaySettings
+from services.gateway.wishes import Wish
 from shared import metrics
 from shared.labels import Label, LabelError, parse_path
 
@@ -29,6 +33,9 @@ Answer = bool | dict[str, str] | Refusal
 
 PACE_OF_ADDRESS = 5
 """All connections of an address together may subscribe so many times as often as one."""
+
+DOCUMENTS_A_TURN = 200
+"""Tweets that a client may name, each of which has to be looked for, at the price of one more subscription."""
 
 MAX_BEHIND = 100
 """Bindings that may be left over from rooms that were closed, beside a tenth of all rooms."""
@@ -47,6 +54,8 @@ class Clients:
         bindings: Bindings,
         fanout: Fanout,
         notices: Notices,
+        catchup: CatchUp,
+        arrivals: Arrivals,
         check: TokenCheck,
         settings: GatewaySettings,
     ) -> None:
@@ -55,12 +64,16 @@ class Clients:
         self._bindings = bindings
         self._fanout = fanout
         self._notices = notices
+        self._catchup = catchup
+        self._arrivals = arrivals
         self._check = check
         self._settings = settings
         self._rooms_of = PerAddress(settings.max_rooms_per_address)
         rate, burst = settings.subscribes_per_s * PACE_OF_ADDRESS, settings.max_rooms_per_address
         self._paces = PacePerAddress(rate, max(rate, burst))
         self._live = False
+        self._coming: dict[Connection, dict[Label, asyncio.Future[None]]] = {}
+        """Those who are on their way into a room."""
         server.on("connect", _logged(self._connect))
         server.on("disconnect", _logged(self._disconnect))
         server.on("subscribe", self._answering(self._subscribe))
@@ -101,31 +114,42 @@ class Clients:
         connection.let_in = False
         connection.forget_all()
         self._rooms_of.give_back(connection.visitor.address, self._rooms.joined(connection))
+        self._fanout.followers.leave(connection)
+        self._coming.pop(connection, None)
         for label in self._rooms.leave_all(connection):
             self._bindings.release(label)
 
     async def _subscribe(self, connection: Connection, request: object) -> Answer:
-        if refusal := self._take_turn(connection):
+        try:
+            wish = wishes.read(request, max_backfill=self._settings.max_backfill)
+        except wishes.BadRequestError as error:
+            return self._take_turn(connection) or _refusal("bad_request", str(error))
+        if refusal := self._take_turn(connection, 1 + len(wish.documents) // DOCUMENTS_A_TURN):
             return refusal
-        label = _label_of(request.get("room") if isinstance(request, dict) else request)
+        label = _label_of(wish.room)
         if not isinstance(label, Label):
             return label
         if not connection.grant.allows(label):
             return _refusal("not_allowed", "your token does not grant this room")
+        if (coming := self._coming.get(connection, {}).get(label)) is not None:
+            # It is on its way into the room already. What becomes of that, the first request is told.
+            await asyncio.wait([coming])
         if not self._rooms.is_member(connection, label):
             if refusal := self._take_place(connection, label):
                 return refusal
-            await self._join(connection, label)
-        return {"room": label.room, "label": label.key, "url": label.url} if isinstance(request, dict) else True
+            await self._come(connection, label, wish)
+        elif wish.looks_back:
+            await self._tell_past(connection, label, wish)
+        return True if wish.brief else {"room": label.room, "label": label.key, "url": label.url}
 
-    def _take_turn(self, connection: Connection) -> Refusal | None:
-        """Count a request of a client, unless there were too many lately."""
+    def _take_turn(self, connection: Connection, turns: int = 1) -> Refusal | None:
+        """Count a request of a client, one of much work as several, unless there were too many lately."""
         now = asyncio.get_running_loop().time()
         if connection.pace is None:
             # As many at once as it may have rooms: a page that comes back asks for all of them.
             rate, rooms = self._settings.subscribes_per_s, self._settings.max_rooms_per_client
             connection.pace = Pace(rate, max(rate, rooms))
-        if connection.pace.take(now) and self._paces.take(connection.visitor.address, now):
+        if all(connection.pace.take(now) and self._paces.take(connection.visitor.address, now) for _ in range(turns)):
             return None
         wait_s = max(connection.pace.wait_s(now), self._paces.wait_s(connection.visitor.address, now))
         return _refusal("too_fast", f"too many requests; try again in {wait_s:.1f} s")
@@ -149,24 +173,74 @@ class Clients:
             return _refusal("too_many_rooms", f"all rooms that there may be here are open: {most}; try again later")
         return None
 
-    async def _join(self, connection: Connection, label: Label) -> None:
-        self._fanout.settle(label)
-        room = self._rooms.join(connection, label)
+    async def _come(self, connection: Connection, label: Label, wish: Wish) -> None:
+        coming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._coming.setdefault(connection, {})[label] = coming
+        opens = label not in self._rooms
+        room = self._rooms.come(connection, label)
+        if opens:
+            self._catchup.opening(room)
         metrics.GATEWAY_ROOMS.set(len(self._rooms))
-        await self._bindings.want(label)
-        if self._rooms.is_member(connection, label):
+        try:
+            await self._bindings.want(label)
+            if wish.looks_back and self._is_coming(connection, label, coming):
+                await self._arrivals.prepare(room, wish)
+            if not self._is_coming(connection, label, coming):
+                # It has left meanwhile, and maybe come anew.
+                return
+            self._enter(connection, room, wish)
+            self._catchup.opened(room)
             self._notices.enter(connection, room)
+        except BaseException:
+            if self._is_coming(connection, label, coming):
+                self._leave(connection, label)
+            raise
+        finally:
+            if self._is_coming(connection, label, coming):
+                self._has_come(connection, label)
+            coming.set_result(None)
+
+    def _is_coming(self, connection: Connection, label: Label, coming: asyncio.Future[None]) -> bool:
+        """Whether it is still this coming: a client may leave before it is in, and come anew."""
+        return self._coming.get(connection, {}).get(label) is coming
+
+    def _has_come(self, connection: Connection, label: Label) -> None:
+        """It is in the room, or not on its way there any more."""
+        comings = self._coming.get(connection, {})
+        comings.pop(label, None)
+        if not comings:
+            self._coming.pop(connection, None)
+
+    async def _tell_past(self, connection: Connection, label: Label, wish: Wish) -> None:
+        """Tell a member of a room's past."""
+        room = self._rooms.with_key(label.key)
+        if room is not None:
+            await self._arrivals.prepare(room, wish)
+            if connection in room.members:
+                self._enter(connection, room, wish)
+
+    def _enter(self, connection: Connection, room: Room[Connection], wish: Wish) -> None:
+        """Tell a client of a room's past and let it hear what comes, with nothing between the two."""
+        self._fanout.settle(room.label)
+        self._arrivals.tell(connection, room, wish)
+        self._rooms.join(connection, room.label)
+
+    def _leave(self, connection: Connection, label: Label) -> None:
+        """End a membership, or the way to it."""
+        self._has_come(connection, label)
+        self._fanout.settle(label)
+        connection.forget(label)
+        self._fanout.followers.leave(connection, self._rooms.with_key(label.key))
+        self._rooms_of.give_back(connection.visitor.address)
+        if self._rooms.leave(connection, label):
+            self._bindings.release(label)
 
     async def _unsubscribe(self, connection: Connection, request: object) -> Answer:
         label = _label_of(request)
         if not isinstance(label, Label):
             return label
         if self._rooms.is_member(connection, label):
-            self._fanout.settle(label)
-            connection.forget(label)
-            self._rooms_of.give_back(connection.visitor.address)
-            if self._rooms.leave(connection, label):
-                self._bindings.release(label)
+            self._leave(connection, label)
         return True
 
     def _answering(

@@ -7,13 +7,14 @@ import structlog
 
 from services.gateway import frames
 from services.gateway.connection import Connection
+from services.gateway.followers import Followers
 from services.gateway.holes import Hole
 from services.gateway.rooms import Room, Rooms
 from services.gateway.versions import Delivery, Versions
 from shared import feed, metrics
 from shared.broker import Message
 from shared.events import Action, Document, UnreadableError
-from shared.labels import Label
+from shared.labels import Facets, Label
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ class Fanout:
         self._rooms = rooms
         self._everybody = everybody
         self._versions = versions
+        self.followers: Followers[Connection] = Followers()
         self._waiting: dict[Room[Connection], frames.Batch] = {}
         self._flushing: asyncio.Handle | None = None
         self._waiting_since = 0.0
@@ -61,11 +63,9 @@ class Fanout:
         rooms = [room for key in keys if (room := self._rooms.with_key(key)) is not None]
         for document in documents:
             metrics.GATEWAY_RECEIVED.inc()
-            deliveries = self._versions.apply(document, rooms)
-            if not deliveries:
-                metrics.GATEWAY_NOTHING_NEW.inc()
             try:
-                self._tell(deliveries, document["seq"])
+                if not self.take(document, rooms):
+                    metrics.GATEWAY_NOTHING_NEW.inc()
             except (TypeError, RecursionError) as error:
                 self._unreadable(message, f"no JSON can be made of it: {error}")
         if self._flushing is not None and asyncio.get_running_loop().time() > self._waiting_since + LONGEST_WAIT_S:
@@ -73,15 +73,58 @@ class Fanout:
             self.flush()
         return documents
 
+    def take(
+        self,
+        document: Document,
+        rooms: Iterable[Room[Connection]],
+        is_news: Callable[[Delivery[Connection]], bool] = lambda _: True,
+        *,
+        from_past: bool = False,
+    ) -> bool:
+        """One event that matches `rooms`, to those who have to be told; returns whether it has changed anything.
+
+        `is_news` tells whether the members of a room lack what was not in its memory. Raises `TypeError` or
+        `RecursionError` where no JSON can be made of the document.
+        """
+        deliveries = self._versions.apply(document, rooms, from_past=from_past)
+        for delivery in deliveries:
+            action, room, json, seq = delivery
+            if room.members and is_news(delivery):
+                name = EVENTS[action]
+                self._wait(room, frames.event(name, json, room.json), None if action is Action.DESTROY else seq)
+                metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
+        if document["action"] != Action.CREATE:
+            self._tell_followers(document, {delivery.room for delivery in deliveries})
+        return bool(deliveries)
+
+    def _tell_followers(self, document: Document, told: set[Room[Connection]]) -> None:
+        """Tell those who hold a tweet that their room does not show, but for the rooms that are `told`."""
+        known = self._versions.get(document["id"])
+        if known is None or known.newest != (document["mtime"], Action(document["action"]).rank):
+            return
+        if known.gone:
+            following = self.followers.gone(document["id"])
+        else:
+            following = self.followers.updated(document["id"], document["mtime"])
+        facets = Facets.of_document(document) if following else None
+        name = EVENTS[Action(document["action"])]
+        for member, room in following:
+            # A token grants rooms, and no tweets beside them that somebody names.
+            may_know = known.gone or member.grant.everything or (facets is not None and room.label.matches(facets))
+            if room not in told and may_know:
+                batch = frames.Batch()
+                batch.add(frames.event(name, known.json, room.json), None if known.gone else known.seq)
+                self.tell_one(member, room, batch)
+                metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
+
     def tell(self, room: Room[Connection], name: str, payload: object) -> None:
         """Send the members of a room an event: `(payload, room)`."""
         if room.members:
-            self._wait(room, frames.event(name, frames.json(payload), frames.json(room.name)))
+            self._wait(room, frames.event(name, frames.json(payload), room.json))
 
-    def tell_gap(self, hole: Hole) -> None:
-        """Tell all rooms that tweets may be missing from them; how many there were nobody knows."""
-        for room in self._rooms.all():
-            self.tell(room, "gap", {"missed": None, "from": hole.from_seq, "to": hole.to_seq})
+    def tell_gap(self, room: Room[Connection], hole: Hole) -> None:
+        """Tell a room that tweets may be missing from it; how many there were nobody knows."""
+        self.tell(room, "gap", {"missed": None, "from": hole.from_seq, "to": hole.to_seq})
 
     def tell_everybody(self, name: str, payload: object) -> None:
         """Send every client an event: `(payload)`."""
@@ -92,6 +135,13 @@ class Fanout:
                 connection.ready(batch.wire)
             else:
                 connection.post(batch.packets[0])
+
+    def tell_one(self, member: Connection, room: Room[Connection], batch: frames.Batch) -> None:
+        """Send one member of a room what concerns nobody else."""
+        if member.ready is not None:
+            member.ready(batch.wire)
+        else:
+            member.deliver(room.label, batch)
 
     def settle(self, label: Label) -> None:
         """Before somebody joins a room or leaves it: send what was told to it so far to those who are in it."""
@@ -116,17 +166,6 @@ class Fanout:
         ended = loop.time()
         self._rest_until = ended + min(ended - began, LONGEST_WAIT_S)
         metrics.GATEWAY_FLUSHES.inc()
-
-    def _tell(self, deliveries: Iterable[Delivery[Connection]], seq: int) -> None:
-        encoded: tuple[Document, bytes] | None = None
-        for action, room, document in deliveries:
-            if room.members:
-                if encoded is None or encoded[0] is not document:
-                    encoded = document, frames.json(document)
-                name = EVENTS[action]
-                brings = None if action is Action.DESTROY else seq
-                self._wait(room, frames.event(name, encoded[1], frames.json(room.name)), brings)
-                metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
 
     def _wait(self, room: Room[Connection], event: bytes, seq: int | None = None) -> None:
         batch = self._waiting.get(room)

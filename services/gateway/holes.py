@@ -9,14 +9,18 @@ So a hole begins with the last message received that is older than the first mar
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from shared.events import Document
+from shared.history import MAX_SEQ
 
 QUIET_S = 5.0
 """Markers that are this far apart have nothing to do with each other. Of nearer ones the later may have replaced
 others that were never seen: then all between them counts as missing. Longer than a busy process stands still."""
+
+AHEAD_US = 24 * 3600 * 1_000_000
+"""How far a `seq` may be ahead of this machine's clock and still be one."""
 
 RECENT = 20_000
 """Messages of which it is known that they were received: of more than a second, at the most that can be consumed."""
@@ -40,7 +44,11 @@ class Overflow:
     It outlives a connection: what was noticed on one is told on the next if there was no time before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, now_us: Callable[[], int] = lambda: MAX_SEQ) -> None:
+        """`now_us` is the time in microseconds since the epoch, if that is known."""
+        self._now_us = now_us
+        self.newest: int | None = None
+        """The greatest `seq` that was received, but for those that are days ahead: one such would hide all others."""
         self._recent: deque[int] = deque(maxlen=RECENT)
         self._noticed: _Noticed | None = None
         self._told_to: int | None = None
@@ -51,6 +59,8 @@ class Overflow:
         newest = max((document["seq"] for document in documents), default=None)
         if newest is not None:
             self._recent.append(newest)
+            if newest < self._now_us() + AHEAD_US:
+                self.newest = newest if self.newest is None else max(self.newest, newest)
 
     def dropped(self, documents: Iterable[Document], now: float) -> None:
         """Note the documents of a marker, at `now` seconds of any steady clock; none if it could not be read."""

@@ -76,7 +76,8 @@ class Notices:
         # One after the other: rooms must not be told an older status after a newer one.
         arrived: asyncio.Queue[Message] = asyncio.Queue()
         async with connect(amqp_url, name="gateway, of sources") as connection:
-            queue = await (await connection.channel()).declare_exclusive_queue(f"gateway.sources.{uuid.uuid4().hex}")
+            name = f"gateway.sources.{uuid.uuid4().hex}"
+            queue = await (await connection.channel()).declare_exclusive_queue(name)
             await queue.bind(SOURCES_EXCHANGE, "")
             await queue.consume(arrived.put, ack=False)
 
@@ -84,7 +85,7 @@ class Notices:
                 while True:
                     self._hear(await arrived.get())
 
-            await first_of(connection.lost(), hear())
+            await first_of(connection.lost(), hear(), connection.keep_bound((name, SOURCES_EXCHANGE, "")))
 
     def _hear(self, message: Message) -> None:
         try:

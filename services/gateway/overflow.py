@@ -53,13 +53,17 @@ async def watch(
         markers = await channel.declare_exclusive_queue(f"{queue}.overflow", max_length=1)
         await markers.bind(OVERFLOW_EXCHANGE, queue)
         await markers.consume(arrived.put)
-        while True:
-            marker = await arrived.get()
-            if _is_overflow(marker, queue):
-                overflow.dropped(_documents(marker), asyncio.get_running_loop().time())
-                news.set()
-            await asyncio.sleep(MARKER_EVERY_S)
-            await marker.ack()
+
+        async def note() -> None:
+            while True:
+                marker = await arrived.get()
+                if _is_overflow(marker, queue):
+                    overflow.dropped(_documents(marker), asyncio.get_running_loop().time())
+                    news.set()
+                await asyncio.sleep(MARKER_EVERY_S)
+                await marker.ack()
+
+        await first_of(note(), connection.keep_bound((f"{queue}.overflow", OVERFLOW_EXCHANGE, queue)))
 
     async def tell_all() -> None:
         while True:

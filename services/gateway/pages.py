@@ -1,4 +1,4 @@
-"""The HTTP side: the page at every room's URL, its files, and the lists of rooms and of sources."""
+"""The HTTP side: the page at every room's URL, its files, and the lists of rooms, of their tweets and of sources."""
 
 import asyncio
 import heapq
@@ -12,6 +12,7 @@ from services.gateway.auth import DeniedError, Grant, TokenCheck, bearer_token
 from services.gateway.connection import Connection
 from services.gateway.rooms import Rooms
 from services.gateway.sources import Sources
+from services.gateway.timeline import Timeline
 from shared import metrics
 from shared.labels import LabelError, parse_key
 
@@ -30,7 +31,9 @@ SECURITY_HEADERS = {
 }
 
 
-def add_routes(app: web.Application, rooms: Rooms[Connection], sources: Sources, check: TokenCheck) -> None:
+def add_routes(
+    app: web.Application, rooms: Rooms[Connection], sources: Sources, timeline: Timeline, check: TokenCheck
+) -> None:
     """Serve everything that is not Socket.IO. What no other route takes is the URL of a room."""
 
     async def page(_: web.Request) -> web.FileResponse:
@@ -51,6 +54,9 @@ def add_routes(app: web.Application, rooms: Rooms[Connection], sources: Sources,
             for room in fullest
         ]
         return web.json_response({"rooms": rows})
+
+    async def list_tweets(request: web.Request) -> web.Response:
+        return await timeline.answer(request, _granted(request, check))
 
     async def list_sources(request: web.Request) -> web.Response:
         grant = _granted(request, check)
@@ -77,6 +83,7 @@ def add_routes(app: web.Application, rooms: Rooms[Connection], sources: Sources,
     app.middlewares.append(no_such_file)
     app.router.add_static("/_/static", WEB)
     app.router.add_get("/_/api/rooms", list_rooms)
+    app.router.add_get("/_/api/rooms/{label}/tweets", list_tweets)
     app.router.add_get("/_/api/sources", list_sources)
     app.router.add_get("/_/{rest:.*}", nothing)
     app.router.add_get("/favicon.ico", favicon)

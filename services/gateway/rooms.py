@@ -3,6 +3,8 @@
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from services.gateway import frames
+from services.gateway.recent import Recent
 from shared.labels import Label
 
 MemberT = TypeVar("MemberT", bound=Hashable)
@@ -11,13 +13,23 @@ MemberT = TypeVar("MemberT", bound=Hashable)
 class Room(Generic[MemberT]):
     """One room from its opening to its closing. Opened again it is another room, of which nobody saw anything."""
 
-    __slots__ = ("key", "label", "members", "name")
+    __slots__ = ("awaiting", "json", "key", "label", "members", "name", "recent")
 
     def __init__(self, label: Label) -> None:
         self.label = label
         self.key = label.key
         self.name = label.room
+        self.json = frames.json(self.name)
+        """The name as it stands in events."""
         self.members: set[MemberT] = set()
+        self.awaiting: set[MemberT] = set()
+        """Those who have come and are not told anything yet: they wait for what they have missed."""
+        self.recent = Recent()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nobody."""
+        return not (self.members or self.awaiting)
 
 
 class Rooms(Generic[MemberT]):
@@ -30,26 +42,35 @@ class Rooms(Generic[MemberT]):
         self._open: dict[str, Room[MemberT]] = {}
         self._joined: dict[MemberT, set[Room[MemberT]]] = {}
 
-    def join(self, member: MemberT, label: Label) -> Room[MemberT]:
-        """Make `member` one of the room of `label`, which is opened if it is not."""
+    def come(self, member: MemberT, label: Label) -> Room[MemberT]:
+        """`member` comes into the room of `label`, which is opened if it is not; until `join` it is told nothing."""
         room = self._open.get(label.key)
         if room is None:
             room = self._open[label.key] = Room(label)
-        room.members.add(member)
+        if member not in room.members:
+            room.awaiting.add(member)
         self._joined.setdefault(member, set()).add(room)
+        return room
+
+    def join(self, member: MemberT, label: Label) -> Room[MemberT]:
+        """Make `member` one of those who are told what comes."""
+        room = self.come(member, label)
+        room.awaiting.discard(member)
+        room.members.add(member)
         return room
 
     def leave(self, member: MemberT, label: Label) -> bool:
         """End a membership; returns whether `member` was the last one."""
         room = self._open.get(label.key)
-        if room is None or member not in room.members:
+        if room is None or not (member in room.members or member in room.awaiting):
             return False
         room.members.discard(member)
+        room.awaiting.discard(member)
         joined = self._joined[member]
         joined.discard(room)
         if not joined:
             del self._joined[member]
-        return not room.members
+        return room.empty
 
     def leave_all(self, member: MemberT) -> list[Label]:
         """End every membership of `member`; returns the labels of which it was the last one."""
@@ -58,7 +79,7 @@ class Rooms(Generic[MemberT]):
     def close(self, label: Label) -> None:
         """Close the room if it is open and empty."""
         room = self._open.get(label.key)
-        if room is not None and not room.members:
+        if room is not None and room.empty:
             del self._open[label.key]
 
     def joined(self, member: MemberT) -> int:
@@ -66,9 +87,9 @@ class Rooms(Generic[MemberT]):
         return len(self._joined.get(member, ()))
 
     def is_member(self, member: MemberT, label: Label) -> bool:
-        """Whether `member` is in the room."""
+        """Whether `member` has come into the room."""
         room = self._open.get(label.key)
-        return room is not None and member in room.members
+        return room is not None and (member in room.members or member in room.awaiting)
 
     def with_key(self, key: str) -> Room[MemberT] | None:
         """The open room whose canonical routing key is `key`."""

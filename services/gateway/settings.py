@@ -125,10 +125,14 @@ class GatewaySettings(ServiceSettings):
         default="", description="What a token's `aud` has to name. Without it a token with an `aud` is refused."
     )
     jwt_issuer: str = Field(default="", description="What a token's `iss` has to be, if anything.")
+    max_backfill: int = Field(
+        default=200, ge=0, le=1_000, description="Tweets of a room's past that a client may ask for when it enters."
+    )
     remembered_tweets: int = Field(
-        default=50_000,
+        default=100_000,
         ge=100,
-        description="Tweets whose versions are remembered, so that edits and deletions find the rooms they are in.",
+        description="Tweets that are remembered, so that edits and deletions find the rooms they are in, and who "
+        "enters a room where somebody is sees its last ones at once. 1 to 2 KB each.",
     )
 
     @property

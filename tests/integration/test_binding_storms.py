@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.app import PINNED
 from services.gateway.bindings import CHANNELS, Bindings
+from services.gateway.catchup import CHANGES
 from services.gateway.rooms import Rooms
 from shared.broker import connect
 from shared.labels import Label
@@ -24,7 +24,7 @@ class Interest:
 
     def __init__(self, *, unbind_after_s: float) -> None:
         self.rooms: Rooms[str] = Rooms()
-        self.bindings = Bindings(PINNED, unbind_after_s=unbind_after_s, released=self.rooms.close)
+        self.bindings = Bindings(CHANGES, unbind_after_s=unbind_after_s, released=self.rooms.close)
         self.queue = ""
 
     async def join(self, sid: str, label: Label) -> None:
@@ -75,7 +75,7 @@ async def bound(broker: Broker, interest: Interest) -> list[str]:
 
 
 def keys(labels: Iterable[Label] = ()) -> list[str]:
-    return sorted(label.key for label in {*PINNED, *labels})
+    return sorted(label.key for label in {*CHANGES, *labels})
 
 
 def timers() -> int:
@@ -110,7 +110,7 @@ async def test_ten_thousand_rooms_come_and_go_and_leave_nothing(broker: Broker) 
     before = timers()
     async with session(broker, interest):
         await asyncio.gather(*(interest.join(f"socket {number % 50}", label) for number, label in enumerate(labels)))
-        assert len(interest.bindings) == len(labels) + len(PINNED)
+        assert len(interest.bindings) == len(labels) + len(CHANGES)
         assert await bound(broker, interest) == keys(labels)
         for number in range(50):
             interest.leave_all(f"socket {number}")
@@ -121,9 +121,9 @@ async def test_ten_thousand_rooms_come_and_go_and_leave_nothing(broker: Broker) 
         await interest.join("late", newcomer)
         assert len(interest.bindings) > left / 2
         interest.leave_all("late")
-        await eventually(lambda: len(interest.bindings) == len(PINNED), within_s=60, what="all is unbound")
+        await eventually(lambda: len(interest.bindings) == len(CHANGES), within_s=60, what="all is unbound")
         await eventually(lambda: _is(broker, interest, keys()))
-        assert metric("roost_gateway_bindings") == len(PINNED)
+        assert metric("roost_gateway_bindings") == len(CHANGES)
         await eventually(lambda: timers() <= before + 2, what="the timers are gone")
         assert leftovers(interest) == []
 
@@ -216,8 +216,8 @@ def leftovers(interest: Interest) -> list[str]:
     parts = {
         "rooms": interest.rooms.all(),
         "memberships": interest.rooms._joined,
-        "wanted": bindings._wanted - set(PINNED),
-        "bound": bindings._bound - set(PINNED),
+        "wanted": bindings._wanted - set(CHANGES),
+        "bound": bindings._bound - set(CHANGES),
         "leaving": bindings._leaving,
         "waiting": bindings._waiting,
         "turns": [turn for turns in bindings._turns for turn in turns._queue],

@@ -2,23 +2,32 @@
 
 import asyncio
 import gc
+import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from services.gateway.app import GatewayApp
+from services.gateway.catchup import OVERLAP_US
 from services.gateway.connection import Connection
+from tests.support.archive import archive, asking
 from tests.support.broker import ROOT, Broker
 from tests.support.engineio_client import feeding, on
+from tests.support.exchange import publish
 from tests.support.services import gateway, metric
+from tests.support.tweets import tweet
 from tests.support.waiting import eventually
 
 MOST = 10_000
 ROOMS = 1_000
+BACK_WITHIN_S = 30
+"""Browsers wait up to half a minute before they come back to another gateway; by then all have what they missed."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CROWD = '''
@@ -104,6 +113,19 @@ async def main():
         if command == "come":
             await asyncio.gather(*(come(index) for index in range(number)))
             await everybody_in(clients)
+        elif command == "back":
+            # As pages do whose gateway has died: each after a moment of its own, with the last that it has seen.
+            since, spread_s = line.split()[1:]
+
+            async def come_back(index):
+                await asyncio.sleep(random.uniform(0, float(spread_s)))
+                await come(index)
+                client = clients[-1]
+                request = {"room": client.room, "since": since, "documents": {}}
+                client.say(f'421["subscribe",{json.dumps(request)}]')
+
+            await asyncio.gather(*(come_back(index) for index in range(number)))
+            await reached("acks", number)
         elif command == "tweets":
             await reached("tweets", int(line.split()[1]))
         elif command == "storm":
@@ -207,6 +229,42 @@ async def test_thousands_come_change_rooms_and_go_and_leave_nothing(broker: Brok
             await eventually(
                 lambda: gc.collect() >= 0 and not any(isinstance(one, Connection) for one in gc.get_objects())
             )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@on("uvloop")
+async def test_thousands_come_back_to_another_gateway_and_the_archive_is_asked_once_a_room(
+    broker: Broker, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    number = min(MOST, hard - 500) // ROOMS * ROOMS
+    settings = {
+        "max_connections_per_address": 100_000,
+        "max_rooms_per_address": 100_000,
+        "subscribes_per_s": 1000,
+    }
+    rooms = [f"room {index}" for index in range(ROOMS)]
+    try:
+        async with archive(broker, tmp_path), asking(broker) as asked:
+            await publish(broker, *(tweet(f"of long ago, {room}") for room in rooms))
+            seen = await asked.mark()
+            # What was missed; the last of it, so that all of it is in.
+            await publish(broker, *(tweet(f"the missed one of {room} it is") for room in rooms))
+            await asked.mark()
+            async with gateway(broker, **settings) as app, crowd(app, number) as clients:
+                await eventually(app._history._present.is_set)
+                before = {what: metric("roost_gateway_asked_total", what=what) for what in ("tweets", "states")}
+                began = time.monotonic()
+                counts = json.loads(await clients.do(f"back {seen + OVERLAP_US} 15"))
+                await clients.do(f"tweets {number}")
+                took = time.monotonic() - began
+                assert counts["refused"] == 0
+                assert took < BACK_WITHIN_S
+                assert metric("roost_gateway_asked_total", what="tweets") - before["tweets"] <= ROOMS
+                assert metric("roost_gateway_asked_total", what="states") - before["states"] <= 100
+                await clients.do("go")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -17,6 +17,9 @@ class Client:
         self._client = client
         self.events: list[tuple[str, Document, str]] = []
         """(event, payload, room) in the order of arrival."""
+        self.gaps: list[tuple[Document, str]] = []
+        """(gap, room) of each word about tweets that are missing."""
+        client.on("gap", self._on_gap)
         self.status: list[bool] = []
         for event in ("newTweet", "updateTweet", "destroyTweet"):
             client.on(event, self._remember(event))
@@ -59,6 +62,9 @@ class Client:
             self.events.append((event, tweet, room))
 
         return handler
+
+    async def _on_gap(self, gap: Document, room: str) -> None:
+        self.gaps.append((gap, room))
 
     async def _on_status(self, status: dict[str, bool]) -> None:
         self.status.append(status["live"])

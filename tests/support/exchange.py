@@ -28,6 +28,15 @@ async def publish(broker: Broker, *events: Event) -> None:
     await publish_body(broker, raw.join(raw.pack_entry(event, _clock.next()) for event in events))
 
 
+async def publish_one_by_one(broker: Broker, *events: Event) -> None:
+    """Publish each event as a raw batch of its own."""
+    async with connect(broker.amqp_url("ingest"), name="test ingest") as connection:
+        channel = await connection.channel(confirms=True)
+        for event in events:
+            body = raw.join([raw.pack_entry(event, _clock.next())])
+            await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, persistent=True)
+
+
 class Received(NamedTuple):
     """One message that a consumer got."""
 

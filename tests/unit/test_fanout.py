@@ -184,11 +184,11 @@ async def test_members_that_are_not_ready_are_handed_the_events() -> None:
     assert ready.writes[-1] == frames.frame(frames.TEXT, polling.posted[-1].encode())
 
 
-async def test_a_room_without_members_costs_no_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_for_a_room_without_members_no_event_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story()
     member = story.come(ALL)
     story.rooms.leave(cast(Connection, member), ALL)
-    monkeypatch.setattr(frames, "json", lambda value: pytest.fail("it is encoded"))
+    monkeypatch.setattr(frames, "event", lambda *_: pytest.fail("it is made"))
     story.tweet("one")
     story.fanout.tell(story.room(ALL), "asking", {})
     await asyncio.sleep(0)

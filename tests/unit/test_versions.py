@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ class Browser:
         self.gone: set[str] = set()
 
     def told(self, delivery: Delivery[str], room: int) -> None:
-        document = delivery.document
+        document = orjson.loads(delivery.json)
         place = room, document["id"]
         if delivery.action is Action.DESTROY:
             assert set(document) == {"id", "mtime"}
@@ -167,7 +168,7 @@ class TestOneByOne:
 
     def apply(self, action: str, mtime: int, *rooms: Room[str], id: str = "a") -> list[tuple[Action, Room[str], int]]:
         deliveries = self.versions.apply(Event(id, action, mtime).document, rooms)
-        return [(delivery.action, delivery.room, delivery.document["mtime"]) for delivery in deliveries]
+        return [(delivery.action, delivery.room, orjson.loads(delivery.json)["mtime"]) for delivery in deliveries]
 
     def test_a_tweet_is_new_to_the_rooms_that_it_matches(self) -> None:
         assert self.apply("create", 1, self.nfl, self.nyc) == [
@@ -241,3 +242,15 @@ class TestMemory:
         assert versions.apply(Event("c", "create", 1).document, [room]) == []
         [again] = versions.apply(Event("a", "create", 1).document, [room])
         assert again.action is Action.CREATE
+
+    def test_the_past_that_people_look_back_on_pushes_out_only_itself(self) -> None:
+        versions, room = Versions[str](10), Room[str](Label("all"))
+        for number in range(5):
+            versions.apply(Event(f"live:{number}", "create", 1).document, [room])
+        for number in range(100):
+            versions.apply(Event(f"past:{number}", "create", 1).document, [room], from_past=True)
+        assert len(versions) == 10
+        assert all(versions.get(f"live:{number}") for number in range(5))
+        for number in range(100, 120):
+            versions.apply(Event(f"live:{number}", "create", 1).document, [room])
+        assert [bool(versions.get(f"past:{number}")) for number in range(100)] == [False] * 100

@@ -1,0 +1,30 @@
+"""Somebody who enters a room in tests of what one is told there."""
+
+from typing import Any
+
+import orjson
+
+from services.gateway import frames
+from services.gateway.auth import Grant
+from shared.labels import Label
+
+
+class Newcomer:
+    """A client that polls, and keeps what it is told."""
+
+    ready = None
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.told: list[tuple[str, Any]] = []
+
+    def deliver(self, label: Label, batch: frames.Batch) -> None:
+        """As `Connection`."""
+        for event in batch.events:
+            name, payload, room = orjson.loads(event.removeprefix(b"2"))
+            assert room == label.room
+            self.told.append((name, payload))
+
+    def short(self) -> list[str]:
+        """`newTweet nfl 1`, `destroyTweet`, `gap`."""
+        return [f"{name} {payload['text']}" if "text" in payload else name for name, payload in self.told]
