@@ -29,7 +29,7 @@ class Gaps(Stage):
 
     def overflow(self) -> None:
         """As when the broker has dropped tweets of the gateway's queue."""
-        self.app._fanout.tell_gap(Hole(1, 2))
+        self.app._mending.fell_into(Hole(None, 2))
 
     def skip(self, missed: int) -> None:
         """As when a client has not kept up, and the gateway has counted what it was not sent."""
@@ -126,8 +126,8 @@ async def test_who_walks_by_keyboard_comes_by(stage: Gaps) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_everybody_can_read_it(stage: Gaps, scheme: Literal["light", "dark"]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for device, options in {"desktop": DESKTOP, "phone": PHONE}.items():
-        tab = await stage.open("/nfl", color_scheme=scheme, reduced_motion="reduce", **options)
+    for device, room, options in (("desktop", "/nfl", DESKTOP), ("phone", "/word/nfl", PHONE)):
+        tab = await stage.open(room, color_scheme=scheme, reduced_motion="reduce", **options)
         await stage.publish(tweet(f"nfl: before the gap, as one reads it on a {device}"))
         await expect(tab.articles).to_have_count(1)
         stage.skip(12)

@@ -154,22 +154,21 @@ async def test_screenshots_of_notes(stage: Stage) -> None:
             SourceStatus(source="bsky", state="away", detail="no answer from jetstream.example.org" + " x" * 60)
         )
         await say(SourceStatus(source="other", not_asked=("term.nfl",)))
-        for device, options in {"desktop": DESKTOP, "phone": PHONE}.items():
+        for number, (device, options) in enumerate({"desktop": DESKTOP, "phone": PHONE}.items(), start=1):
             tab = await stage.open("/nfl", **options)
             await stage.publish(
                 *(
-                    tweet(f"nfl {number} @alice.bsky.social", source="bsky", user=user)
-                    for number, user in enumerate(
-                        [
-                            User(id=DID, screen_name=DID, name=""),
-                            User(id="a", screen_name="a" * 60 + ".bsky.social", name="A name"),
-                            User(id="b", screen_name="wren.bsky.social", name="Wren"),
-                        ]
+                    tweet("nfl @alice.bsky.social", source="bsky", user=user)
+                    for user in (
+                        User(id=DID, screen_name=DID, name=""),
+                        User(id="a", screen_name="a" * 60 + ".bsky.social", name="A name"),
+                        User(id="b", screen_name="wren.bsky.social", name="Wren"),
                     )
                 )
             )
             await expect(notes(tab)).to_have_count(3)
-            await expect(tab.articles).to_have_count(3)
+            # Who comes second is shown what the first was sent.
+            await expect(tab.articles).to_have_count(3 * number)
             for scheme in SCHEMES:
                 await tab.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 await tab.page.screenshot(path=FOLDER / f"notes-{device}-{scheme}.png")

@@ -27,6 +27,8 @@ ARGUMENTS = [
 ]
 SERVER_AWAY = re.compile(r"WebSocket connection to|net::ERR_(CONNECTION|EMPTY_RESPONSE|SOCKET)")
 """What the console says when a gateway goes, which no page can keep it from saying."""
+NO_ARCHIVE = re.compile(r"status of 503 .* /_/api/rooms/")
+"""And where older tweets are asked for and there is no archive."""
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -105,7 +107,8 @@ class Tab:
         return str(name).strip()
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("warning", "error"):
+        about = f"{message.text} {urlsplit(message.location['url']).path}"
+        if message.type in ("warning", "error") and not NO_ARCHIVE.search(about):
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _on_error(self, error: Error) -> None:

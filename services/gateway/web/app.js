@@ -1,7 +1,9 @@
-/** The page of one room: connects, subscribes, and puts what comes into the feed. */
+/** The page of one room: connects, subscribes, puts what comes into the feed, and catches up after a break. */
 
 import { h } from "./dom.js";
 import { Feed } from "./feed.js";
+import { History } from "./history.js";
+import { Joining, PASSING } from "./joining.js";
 import { listen } from "./keys.js";
 import { Notes } from "./notes.js";
 import { Pace } from "./pace.js";
@@ -10,11 +12,10 @@ import { tick } from "./time.js";
 import { TokenForm } from "./token.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
-const ANSWER_MS = 10_000;
 const ANNOUNCE_MS = 10_000;
 const POINTING_MS = 1_500;
 const RETRY_MS = 5_000;
-const PASSING = new Set(["too_many_rooms", "too_fast"]); // refusals of a room that pass by themselves
+const ASLEEP_MS = 90_000; // a hidden page's timers come once a minute; what takes longer was asleep
 
 const at = (id) => document.getElementById(id);
 const [root, status, pause, pending, empty, announcer] =
@@ -32,11 +33,20 @@ let unseen = 0;
 let unannounced = 0;
 let titleTimer = 0;
 let retryTimer = 0;
+let beat = Date.now();
 
 const pace = new Pace(at("wire"));
 const notes = new Notes(at("notes"), room);
 const token = new TokenForm(at("token"), () => socket.disconnect().connect());
-const feed = new Feed(root, { room, held: () => waitsForReader() || performance.now() < pointingUntil, changed });
+const held = () => joining.filling !== null || waitsForReader() || performance.now() < pointingUntil;
+const feed = new Feed(root, { room, held, changed });
+const history = new History(feed, {
+  list: root,
+  below: at("older"),
+  wanted: () => reading || !feed.full,
+  headers: () => token.headers,
+  added: (documents) => joining.watch(documents),
+});
 
 // --- what the reader does -------------------------------------------------------------------
 
@@ -72,10 +82,22 @@ root.addEventListener("pointermove", (event) => {
 }, { passive: true });
 root.addEventListener("pointerleave", () => { pointingUntil = 0; });
 root.addEventListener("focusout", () => feed.kick());
-new IntersectionObserver(([{ isIntersecting }]) => {
-  reading = !isIntersecting;
+new IntersectionObserver((seen) => {
+  reading = !seen.at(-1).isIntersecting; // a busy page hears of several at once, the oldest first
   feed.kick();
+  history.kick();
 }, { rootMargin: "-72px 0px 0px" }).observe(at("wire"));
+const comingUp = new IntersectionObserver((seen) => {
+  // Where some was put back, there may be more of it.
+  if (seen.at(-1).isIntersecting && feed.lengthen()) lookUp();
+}, { rootMargin: "1500px 0px 0px" });
+
+function lookUp() {
+  comingUp.unobserve(at("wire"));
+  comingUp.observe(at("wire"));
+}
+
+lookUp();
 
 at("goto").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -98,9 +120,10 @@ document.addEventListener("visibilitychange", () => {
 
 function changed(added) {
   const { count, more } = feed.waiting;
-  pending.hidden = count === 0 || !waitsForReader();
-  if (!pending.hidden) pending.textContent = `Show ${count}${more ? "+" : ""} new`;
+  pending.hidden = joining.filling === "first" || !(count > 0 ? waitsForReader() : reading && feed.long);
+  if (!pending.hidden) pending.textContent = count > 0 ? `Show ${count}${more ? "+" : ""} new` : "Back to the newest";
   if (added > 0 && !document.hidden) announceLater(added);
+  history.kick();
   said();
 }
 
@@ -182,6 +205,9 @@ function titled() {
 }
 
 function everySecond() {
+  const slept = Date.now() - beat > ASLEEP_MS;
+  beat = Date.now();
+  if (slept && !token.asks) comeBack();
   if (document.hidden) return;
   tick(root);
   notes.draw();
@@ -201,30 +227,28 @@ const socket = io({
   auth: (answer) => answer(token.auth),
 });
 
-function subscribe() {
-  clearTimeout(retryTimer);
-  socket.timeout(ANSWER_MS).emit("subscribe", { room: location.pathname.slice(1) }, (late, answer) => {
-    if (late) {
-      if (socket.connected) subscribe();
-      return;
-    }
-    refusal = answer.error ?? null;
-    joined = !refusal;
-    if (joined) {
-      room = fromLabel(answer.label);
-      feed.room = room;
-      notes.room = room;
-      named();
-    } else if (PASSING.has(refusal.code)) {
-      retryTimer = setTimeout(() => socket.connected && subscribe(), RETRY_MS);
-    }
-    said();
-  });
+const joining = new Joining(socket, feed, location.pathname.slice(1), (answer) => {
+  refusal = answer.error ?? null;
+  joined = !refusal;
+  if (joined) {
+    room = fromLabel(answer.label);
+    feed.room = room;
+    notes.room = room;
+    named();
+    history.open(answer.label);
+  }
+  said();
+});
+
+// A network that was away while the page was put away or asleep may not have been noticed.
+function comeBack() {
+  socket.disconnect().connect();
 }
 
 // `error` has a code where the server has refused the connection, and says why.
 function away(error) {
   joined = false;
+  joining.leave();
   refusal = error?.data?.code ? { code: error.data.code, message: error.message } : null;
   brokerLive = true; // until the next server says; its word may come before `connect` does
   notes.clear();
@@ -239,7 +263,7 @@ socket.on("connect", () => {
   everConnected = true;
   refusal = null;
   token.done();
-  subscribe();
+  joining.join();
   said();
 });
 socket.on("disconnect", () => away());
@@ -251,8 +275,9 @@ socket.on("status", ({ live }) => {
 socket.on("source", (source) => notes.source(source));
 socket.on("asking", (asking) => notes.asking(asking));
 socket.on("newTweet", (tweet) => {
-  if (!feed.add(tweet)) return;
-  pace.note();
+  const { filling } = joining;
+  if (!feed.add(tweet, { missed: filling === "missed" }) || filling === "first") return;
+  if (filling === null) pace.note();
   if (!document.hidden) return;
   unseen += 1;
   titleTimer ||= setTimeout(titled, 300);
@@ -260,6 +285,9 @@ socket.on("newTweet", (tweet) => {
 socket.on("updateTweet", (tweet) => feed.update(tweet));
 socket.on("destroyTweet", (tweet) => feed.destroy(tweet));
 socket.on("gap", ({ missed }) => feed.gap(missed));
+
+window.addEventListener("pageshow", ({ persisted }) => persisted && comeBack());
+window.history.scrollRestoration = "manual"; // other tweets stand there now
 
 named();
 setInterval(everySecond, 1000);

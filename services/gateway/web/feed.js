@@ -1,54 +1,38 @@
 /**
- * The tweets of one room: which version of each is shown, which wait, and which are gone; and where some
- * are missing.
- *
- * Order is not promised by the server, versions are: of one id the greatest `(mtime, action)` wins,
- * and at equal `mtime` a destroy outranks an update outranks a create.
+ * The tweets of one room: which are shown, which wait, and which are gone; where some are missing, and where the
+ * older ones begin that are not on the page.
  */
 
+import { Column } from "./column.js";
 import { Gap } from "./gap.js";
 import { articleFor, revise } from "./tweet.js";
+import { RANK, Versions } from "./versions.js";
 
 const SHOWN = 200;
 const WAITING = 200;
-const REMEMBERED = 4000;
-const RANK = { create: 0, update: 1, destroy: 2 };
-const FADE_MS = 220;
-const GLIDE_MS = 350;
 const GATHER_MS = 100;
-
-const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-
-/** A map that forgets its oldest entries beyond a number of them. */
-class Recent extends Map {
-  set(key, value) {
-    this.delete(key);
-    super.set(key, value);
-    if (this.size > REMEMBERED) this.delete(this.keys().next().value);
-    return this;
-  }
-}
 
 /** Puts tweets into a node, newest on top, in an animation frame and at most ten times a second. */
 export class Feed {
-  #root;
+  #column;
   #room;
   #held;
   #changed;
-  #shown = new Map(); // oldest first: from ids to articles, and from gaps to theirs
+  #shown = new Map(); // from ids to `{article, seq}`
   #waiting = new Map(); // in the order of arrival: from ids to tweets, and from gaps to themselves
-  #seen = new Recent();
-  #gone = new Recent();
-  #overflow = false;
+  #versions = new Versions();
+  #overflow = null; // the place of the newest tweet that had to wait and was let go
+  #newest = null; // the greatest `seq` that came
+  #end = null; // the place where what is shown ends: the archive has what is older
+  #whole = false; // whether nothing is older
   #frame = 0;
-  #last = 0;
 
   /**
    * `held()` tells whether new tweets are to wait; `changed(added)` is called after what is shown or
    * waits has changed, with the number of tweets newly shown.
    */
   constructor(root, { room, held, changed }) {
-    this.#root = root;
+    this.#column = new Column(root);
     this.#room = room;
     this.#held = held;
     this.#changed = changed;
@@ -56,12 +40,42 @@ export class Feed {
 
   /** The number of tweets on the page. */
   get size() {
-    return tweetsAmong(this.#shown);
+    return this.#shown.size;
+  }
+
+  /** Whether there are as many as are kept for somebody who reads at the top. */
+  get full() {
+    return this.#column.length >= SHOWN;
+  }
+
+  /** Whether there are more, because somebody reads far below. */
+  get long() {
+    return this.#column.length > SHOWN;
   }
 
   /** How many tweets wait; `more` if so many came that the oldest were let go. */
   get waiting() {
-    return { count: tweetsAmong(this.#waiting), more: this.#overflow };
+    return { count: tweetsAmong(this.#waiting), more: this.#overflow !== null };
+  }
+
+  /** The greatest `seq` that came to this page, `null` before the first. */
+  get newest() {
+    return this.#newest;
+  }
+
+  /** `[id, mtime]` of each tweet that is shown or waits. */
+  get documents() {
+    return this.#versions.here;
+  }
+
+  /** The place before which tweets are not on the page, `seq,id`; `null` where none is known of. */
+  get before() {
+    return this.#whole || this.#end === null ? null : `${this.#end.seq},${this.#end.id}`;
+  }
+
+  /** Whether it is known that there is nothing older. */
+  get whole() {
+    return this.#whole;
   }
 
   /** Say what is to be marked in the tweets to come. */
@@ -69,35 +83,38 @@ export class Feed {
     this.#room = room;
   }
 
-  /** A tweet of this room, new or in another version; tells whether it is news. */
-  add(tweet) {
-    if (!this.#accept(tweet, RANK[tweet.action] ?? RANK.create)) return false;
-    const article = this.#shown.get(tweet.id);
-    if (article) this.#revise(article, tweet);
+  /** A tweet of this room, new or in another version, or one that was `missed`; tells whether it is news. */
+  add(tweet, { missed = false } = {}) {
+    this.#note(tweet);
+    // A gateway tells a little more of the past than was asked for: some of it stands below, in the archive.
+    if (missed && tweet.seq < Math.max(this.#end?.seq ?? 0, this.#overflow?.seq ?? 0)) return false;
+    if (!this.#versions.accept(tweet, rank(tweet))) return false;
+    const shown = this.#shown.get(tweet.id);
+    if (shown) this.#revise(shown, tweet);
     else {
+      // What comes first is where the page ends. A late one may be older, but what lies between is not here.
+      this.#end ??= placeOf(tweet);
       this.#waiting.set(tweet.id, tweet);
-      if (this.#waiting.size > WAITING) {
-        this.#waiting.delete(this.#waiting.keys().next().value);
-        this.#overflow = true;
-      }
+      if (this.#waiting.size > WAITING) this.#letGoOldest();
       this.kick();
     }
-    return !article;
+    return !shown;
   }
 
   /** Another version of a tweet that is here; one of any other is none of this page's business. */
   update(tweet) {
-    const article = this.#shown.get(tweet.id);
+    this.#note(tweet);
+    const shown = this.#shown.get(tweet.id);
     const waits = this.#waiting.has(tweet.id);
-    if (!(article || waits) || !this.#accept(tweet, RANK.update)) return;
-    if (article) this.#revise(article, tweet);
+    if (!(shown || waits) || !this.#versions.accept(tweet, RANK.update)) return;
+    if (shown) this.#revise(shown, tweet);
     else this.#waiting.set(tweet.id, { ...tweet, action: "update" });
   }
 
   /** Between what has come and what will come tweets are missing: so many, `null` where nobody knows. */
   gap(missed) {
     const gap = new Gap(missed);
-    const last = newestOf(this.#waiting);
+    const last = [...this.#waiting.keys()].at(-1);
     if (last instanceof Gap) last.add(gap);
     else this.#waiting.set(gap, gap);
     this.kick();
@@ -105,15 +122,42 @@ export class Feed {
 
   /** Take a tweet away, and remember that it went. */
   destroy({ id, mtime }) {
-    if (!this.#accept({ id, mtime }, RANK.destroy)) return;
+    if (!this.#versions.accept({ id, mtime }, RANK.destroy)) return;
     this.#waiting.delete(id);
-    const article = this.#shown.get(id);
+    const shown = this.#shown.get(id);
     this.#shown.delete(id);
-    if (article) {
-      leave(article);
-      this.#joinGaps();
-    }
+    if (shown) this.#column.fade(shown.article);
     this.#changed(0);
+  }
+
+  /**
+   * What the archive has before `this.before`: tweets, newest first; the place where it goes on, `null` at its
+   * beginning; and whether all of them are here. Returns `[id, mtime]` of those that the page had not.
+   */
+  addOlder(tweets, before, whole) {
+    const fragment = document.createDocumentFragment();
+    const added = [];
+    for (const tweet of tweets) {
+      if (!this.#versions.acceptAgain(tweet, rank(tweet))) continue;
+      const article = this.#show(tweet);
+      if (!article) continue;
+      fragment.append(article);
+      added.push([tweet.id, tweet.mtime]);
+    }
+    if (!whole) {
+      const above = Gap.of(fragment.lastElementChild ?? this.#column.oldest);
+      const gap = new Gap(null);
+      if (above) above.add(gap);
+      else fragment.append(gap.article);
+    }
+    this.#whole = before === null;
+    if (!this.#whole) {
+      const [seq, ...id] = before.split(",");
+      this.#end = { seq: Number(seq), id: id.join(",") };
+    }
+    if (fragment.firstChild) this.#column.putBelow(fragment);
+    this.#changed(0);
+    return added;
   }
 
   /** Show what waits with one of the next frames, unless it is held. */
@@ -122,82 +166,82 @@ export class Feed {
     this.#frame = requestAnimationFrame((now) => {
       this.#frame = 0;
       if (this.#held()) this.#changed(0);
-      else if (now - this.#last < GATHER_MS) this.kick();
+      else if (now - this.#column.last < GATHER_MS) this.kick();
       else this.release();
     });
   }
 
-  /** Show what waits, now. */
-  release() {
+  /** Show what waits, now; `quietly` where it is nothing that the reader has missed. */
+  release({ quietly = false } = {}) {
+    // Between what is shown and what waits some are missing then: they are older ones now, like all before.
+    if (this.#overflow) this.#shorten(0);
     let added = 0;
-    let newest = newestOf(this.#shown);
+    let newest = this.#column.newest;
     const fragment = document.createDocumentFragment();
     for (const [id, tweet] of this.#waiting) {
       this.#waiting.delete(id); // before all else: one that fails is not tried again
       const gap = id instanceof Gap;
-      if (gap && newest instanceof Gap) {
-        newest.add(id);
+      if (gap && Gap.of(newest)) {
+        Gap.of(newest).add(id);
         continue;
       }
-      const article = gap ? id.article : attempt(tweet, () => articleFor(tweet, this.#room));
+      const article = gap ? id.article : this.#show(tweet);
       if (!article) continue;
       fragment.prepend(article);
-      this.#shown.set(id, article);
-      newest = id;
+      newest = article;
       if (!gap) added += 1;
     }
-    this.#overflow = false;
-    if (fragment.firstChild) {
-      this.#insert(fragment);
-      for (const [id, article] of this.#shown) {
-        if (this.#shown.size <= SHOWN) break;
-        this.#shown.delete(id);
-        article.remove();
-      }
-    }
-    this.#changed(added);
+    this.#reach(this.#overflow);
+    this.#overflow = null;
+    if (fragment.firstChild) this.#column.putAbove(fragment);
+    this.#shorten(SHOWN);
+    this.#changed(quietly ? 0 : added);
   }
 
-  #revise(article, tweet) {
+  /** Whoever reads far below comes near the upper end: put back what was taken out there, if there is any. */
+  lengthen() {
+    return this.#column.restoreOne();
+  }
+
+  #note({ seq }) {
+    if (Number.isSafeInteger(seq) && !(seq <= this.#newest)) this.#newest = seq;
+  }
+
+  #show(tweet) {
+    const article = attempt(tweet, () => articleFor(tweet, this.#room));
+    if (article) this.#shown.set(tweet.id, { article, place: placeOf(tweet) });
+    else this.#versions.letGo(tweet.id);
+    return article;
+  }
+
+  #revise({ article }, tweet) {
     attempt(tweet, () => revise(article, tweet, this.#room));
   }
 
-  // Where the last tweet between two gaps has gone, they are one.
-  #joinGaps() {
-    let before = null;
-    for (const [id, article] of this.#shown) {
-      if (id instanceof Gap && before instanceof Gap) {
-        before.add(id);
-        this.#shown.delete(id);
-        leave(article);
-      } else before = id;
+  #letGoOldest() {
+    const [[id, tweet]] = this.#waiting;
+    this.#waiting.delete(id);
+    if (id instanceof Gap) return;
+    this.#versions.letGo(id);
+    this.#overflow = later(this.#overflow, placeOf(tweet));
+  }
+
+  #shorten(most) {
+    for (const article of this.#column.shorten(most)) {
+      const shown = this.#shown.get(article.dataset.id);
+      if (!shown) continue;
+      this.#shown.delete(article.dataset.id);
+      this.#versions.letGo(article.dataset.id);
+      this.#reach(shown.place);
     }
   }
 
-  // A tweet that comes alone moves the others down gently; a crowd just stands there.
-  #insert(fragment) {
-    const first = this.#root.firstElementChild;
-    const now = performance.now();
-    const gently = first && now - this.#last > GLIDE_MS && window.scrollY === 0 && !still.matches;
-    this.#last = now;
-    const before = gently ? first.offsetTop : 0;
-    this.#root.prepend(fragment);
-    if (!gently) return;
-    const down = first.offsetTop - before;
-    const glide = [{ transform: `translateY(${-down}px)` }, { transform: "none" }];
-    for (const article of this.#root.children) {
-      if (article.offsetTop - down > window.innerHeight) break; // out of sight before and after
-      article.animate(glide, { duration: GLIDE_MS, easing: "ease-out" });
-    }
-  }
-
-  #accept({ id, mtime }, rank) {
-    const known = this.#gone.get(id) ?? this.#seen.get(id);
-    if (known && (mtime < known.mtime || (mtime === known.mtime && rank <= known.rank))) return false;
-    const [into, outOf] = rank === RANK.destroy ? [this.#gone, this.#seen] : [this.#seen, this.#gone];
-    outOf.delete(id);
-    into.set(id, { mtime, rank });
-    return true;
+  // The tweet at a place is not on the page: it is one of the older ones.
+  #reach(place) {
+    if (place === null || (!this.#whole && this.#end?.seq > place.seq)) return;
+    // As far as `seq` goes, one of another id may stand behind it.
+    this.#end = { seq: place.seq + 1, id: place.id };
+    this.#whole = false;
   }
 }
 
@@ -207,8 +251,16 @@ function tweetsAmong(entries) {
   return count;
 }
 
-function newestOf(entries) {
-  return [...entries.keys()].at(-1);
+function rank({ action }) {
+  return RANK[action] ?? RANK.create;
+}
+
+function placeOf({ seq, id }) {
+  return Number.isSafeInteger(seq) ? { seq, id } : null;
+}
+
+function later(one, other) {
+  return one && (!other || one.seq >= other.seq) ? one : other;
 }
 
 // A tweet that can not be shown must not keep the others from it.
@@ -219,18 +271,4 @@ function attempt(tweet, show) {
     console.debug(`tweet ${tweet.id} can not be shown:`, error);
     return null;
   }
-}
-
-function leave(article) {
-  if (article.contains(document.activeElement)) {
-    (article.nextElementSibling ?? article.previousElementSibling)?.focus();
-  }
-  delete article.dataset.id;
-  if (still.matches) {
-    article.remove();
-    return;
-  }
-  article.inert = true;
-  const fade = article.animate([{ opacity: 1 }, { opacity: 0 }], { duration: FADE_MS, fill: "forwards" });
-  fade.finished.then(() => article.remove());
 }

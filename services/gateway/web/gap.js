@@ -2,6 +2,8 @@
 
 import { h } from "./dom.js";
 
+const gaps = new WeakMap();
+
 /** So many tweets are missing, `null` where nobody knows how many. Its `article` stands in the feed. */
 export class Gap {
   #missed = 0;
@@ -9,7 +11,13 @@ export class Gap {
   #line = h("p");
   article = h("article", { className: "gap", tabIndex: -1, "aria-label": "Tweets are missing" }, this.#line);
 
+  /** The gap that an article of the feed stands for; `undefined` for a tweet's. */
+  static of(article) {
+    return gaps.get(article);
+  }
+
   constructor(missed) {
+    gaps.set(this.article, this);
     if (Number.isSafeInteger(missed) && missed > 0) this.#missed = missed;
     else this.#more = true;
     this.#say();

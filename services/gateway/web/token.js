@@ -1,4 +1,4 @@
-/** The token of this tab, where a gateway asks for one: kept until the tab is closed, sent with each connection. */
+/** The token of this tab, where a gateway asks for one: kept until the tab is closed, sent with each connection and request. */
 
 const STORED = "roost.token";
 
@@ -34,6 +34,11 @@ export class TokenForm {
   /** What goes with a connection. */
   get auth() {
     return this.#token ? { token: this.#token } : {};
+  }
+
+  /** What goes with a request over HTTP. */
+  get headers() {
+    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
   }
 
   /** Whether the form is on the page. */
