@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy import processes, sources
+from deploy import archive, processes, sources
 from deploy.composed import Composed, docker_is_reachable
 from deploy.failure import Failure
 from deploy.local.mode import Local, queue_depths
@@ -63,6 +63,8 @@ def status() -> None:
     print(f"mode     {mode.name}\npage     {mode.settings.url}/nfl", flush=True)
     mode.status()
     print(f"queues   {queue_depths(mode.settings)}")
+    if "archive" in mode.settings.services:
+        print(archive.line(mode.ask_archive))
     for line in sources.lines(sources.ask(mode.settings.url)):
         print(line)
 

@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
-import time
 
 from deploy import ports
 from deploy.failure import Failure
 from deploy.settings import ROOT, Settings
-from deploy.waiting import proof_of, start_waiting
+from deploy.waiting import wait
 
 TWEET_WITHIN_S = 120
-_RESTARTS_TOLD_AFTER = 3
+_RESTARTS_TOLD_AFTER = 5
+_ASK = """
+import sys, urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9100" + sys.argv[1], timeout=2).read().decode())
+"""
 
 
 def docker_is_reachable() -> bool:
@@ -43,35 +46,36 @@ class Composed:
 
     def up(self) -> None:
         """Build, start, and wait for the first tweet; raises `Failure`, and leaves the rest to `down`."""
-        if self._compose("up", "--build", "--detach", "--remove-orphans"):
+        scale = [] if "archive" in self.settings.services else ["--scale", "archive=0"]
+        if self._compose("up", "--build", "--detach", "--remove-orphans", *scale):
             raise Failure("`docker compose up` failed, as said above; without Docker: ROOST_MODE=local make up.")
-        proof = proof_of(self.settings, TWEET_WITHIN_S)
-        waiter = start_waiting(proof)
         restarting = 0
-        try:
-            while waiter.poll() is None:
-                time.sleep(1)
-                again = [name for name, state in self._states().items() if state == "restarting"]
-                restarting = restarting + 1 if again else 0
-                if restarting >= _RESTARTS_TOLD_AFTER:
-                    self._compose("logs", "--tail", "10", *again)
-                    raise Failure(f"{' and '.join(again)} can't start: see the lines above.")
-        finally:
-            if waiter.poll() is None:
-                waiter.terminate()
-                waiter.wait()
-        if waiter.returncode:
+
+        def check() -> None:
+            nonlocal restarting
+            again = [name for name, state in self._states().items() if state == "restarting"]
+            restarting = restarting + 1 if again else 0
+            if restarting >= _RESTARTS_TOLD_AFTER:
+                self._compose("logs", "--tail", "10", *again)
+                raise Failure(f"{' and '.join(again)} can't start: see the lines above.")
+
+        if missing := wait(self.settings, self.ask_archive, check, TWEET_WITHIN_S):
             self._compose("logs", "--tail", "10")
-            raise Failure(f"{proof.missing} within {TWEET_WITHIN_S} s; the logs' ends are above.")
+            raise Failure(f"{missing} within {TWEET_WITHIN_S} s; the logs' ends are above.")
 
     def down(self) -> None:
-        """End and remove the containers; what the broker has stored stays in its volume."""
+        """End and remove the containers; what the broker and the archive have stored stays in their volumes."""
         if self._compose("down", "--remove-orphans"):
             raise Failure("`docker compose down` failed, as said above.")
 
     def status(self) -> None:
         """Print what runs and which service is ready."""
         self._compose("ps", "--all", "--format", "table {{.Service}}\t{{.Name}}\t{{.Status}}\t{{.Ports}}")
+
+    def ask_archive(self, path: str) -> str | None:
+        """The archive's answer on its private port, which is not open to this machine."""
+        result = self._asked("exec", "-T", "archive", "python", "-c", _ASK, path)
+        return None if result.returncode else result.stdout
 
     def logs(self) -> list[str]:
         """The command that follows the logs."""
@@ -87,16 +91,20 @@ class Composed:
             check=False,
         ).returncode
 
-    def _states(self) -> dict[str, str]:
-        """The state of each container, by its name."""
-        result = subprocess.run(
-            ["docker", "compose", "ps", "--all", "--format", "json"],
+    def _asked(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", "compose", *arguments],
             cwd=ROOT,
             env=self.settings.environ,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def _states(self) -> dict[str, str]:
+        """The state of each container, by its name."""
+        result = self._asked("ps", "--all", "--format", "json")
         # One object a line; releases before 2.21 print one array.
         rows = [json.loads(line) for line in result.stdout.splitlines() if line.strip()]
         containers = rows[0] if rows and isinstance(rows[0], list) else rows

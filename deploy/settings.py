@@ -15,6 +15,9 @@ RUN = ROOT / ".run"
 
 LOGS = RUN / "log"
 
+SERVICES = ("ingest", "router", "gateway", "archive")
+"""The services, by the names of their folders, of their users at the broker and of their processes."""
+
 SECRETS = {"ROOST_INGEST_X_BEARER_TOKEN": "x-bearer-token", "ROOST_GATEWAY_JWT_SECRET": "jwt-secret"}
 """The variables that hold a secret, which one service alone may see, and the file that local mode puts it into."""
 
@@ -47,6 +50,7 @@ _DEFAULTS: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("ROOST_INGEST_OPS_PORT", 9101, "ingest's metrics and health", "127.0.0.1"),
         ("ROOST_ROUTER_OPS_PORT", 9102, "the router's metrics and health", "127.0.0.1"),
         ("ROOST_GATEWAY_OPS_PORT", 9103, "the gateway's metrics and health", "127.0.0.1"),
+        ("ROOST_ARCHIVE_OPS_PORT", 9104, "the archive's metrics and health", "127.0.0.1"),
     ),
 }
 
@@ -62,7 +66,7 @@ _PATHS = (
 class Settings:
     """The ports of a mode (`local` or `compose`) and the variables that its services are started with.
 
-    Raises `Failure` for a port that is none or that is given twice.
+    Raises `Failure` for a port that is none or that is given twice, and for an archive that is neither on nor off.
     """
 
     def __init__(self, mode: str, environ: Mapping[str, str]) -> None:
@@ -70,7 +74,11 @@ class Settings:
         self.environ = dict(environ)
         """Without the secrets: it is handed to every process that is started, and written down."""
         self._secrets = {name: value for name in SECRETS if (value := self.environ.pop(name, ""))}
-        self.ports = [_port(environ, *default) for default in _DEFAULTS[mode]]
+        self.services = [name for name in SERVICES if name != "archive" or _wants_archive(environ)]
+        """Those that run; where nobody wants history, the archive does not."""
+        ports = [_port(environ, *default) for default in _DEFAULTS[mode]]
+        absent = {f"ROOST_{name.upper()}_OPS_PORT" for name in SERVICES if name not in self.services}
+        self.ports = [port for port in ports if port.variable not in absent]
         self._number = {port.variable: port.number for port in self.ports}
         by_number: dict[int, Port] = {}
         for port in self.ports:
@@ -129,11 +137,12 @@ class Settings:
             "ROOST_ROUTER_MANAGEMENT_URL": self.management_url,
             "ROOST_INGEST_MANAGEMENT_URL": self._management_url("ingest"),
         }
-        for service in ("ingest", "router", "gateway"):
+        for service in self.services:
             prefix = f"ROOST_{service.upper()}"
             defaults[f"{prefix}_AMQP_URL"] = self.amqp_url(service)
             defaults[f"{prefix}_OPS_HOST"] = "127.0.0.1"
             defaults[f"{prefix}_OPS_PORT"] = str(self.port(f"{prefix}_OPS_PORT"))
+        defaults["ROOST_ARCHIVE_FOLDER"] = str(folder / "archive")
         defaults["ROOST_GATEWAY_HOST"] = "0.0.0.0"
         # Nobody balances here, so there is nobody to wait for when the gateway stops.
         defaults["ROOST_GATEWAY_DRAIN_S"] = "0"
@@ -168,6 +177,13 @@ def _unquoted(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value.partition(" #")[0].rstrip()
+
+
+def _wants_archive(environ: Mapping[str, str]) -> bool:
+    wanted = environ.get("ROOST_ARCHIVE") or "on"
+    if wanted not in ("on", "off"):
+        raise Failure(f"ROOST_ARCHIVE is on or off, not {wanted!r}.")
+    return wanted == "on"
 
 
 def _port(environ: Mapping[str, str], variable: str, default: int, purpose: str, host: str) -> Port:

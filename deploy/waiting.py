@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
+from deploy import archive
 from deploy.settings import ROOT, Settings
+
+_LOOK_EVERY_S = 0.5
 
 
 class Proof(NamedTuple):
@@ -28,7 +33,29 @@ def proof_of(settings: Settings, within_s: float) -> Proof:
     return Proof(["deploy.wait_for_tweet", settings.url, room, str(within_s)], f"No tweet came through /{room}")
 
 
-def start_waiting(proof: Proof) -> subprocess.Popen[bytes]:
-    """Start what waits for the proof."""
+def wait(settings: Settings, ask_archive: archive.Ask, check: Callable[[], None], within_s: float) -> str:
+    """Wait for the proof and for the archive; returns what was not there in time, which is nothing if all is well.
+
+    `check` is called all the while; what it raises ends the waiting.
+    """
+    deadline = time.monotonic() + within_s
+    proof = proof_of(settings, within_s)
     # A process of its own: it needs the project's packages and an event loop, this command neither.
-    return subprocess.Popen([sys.executable, "-m", *proof.command], cwd=ROOT)
+    waiter = subprocess.Popen([sys.executable, "-m", *proof.command], cwd=ROOT)
+    try:
+        while waiter.poll() is None:
+            check()
+            time.sleep(_LOOK_EVERY_S)
+    finally:
+        if waiter.poll() is None:
+            waiter.terminate()
+            waiter.wait()
+    if waiter.returncode:
+        return proof.missing
+    # A tweet comes without the archive, too.
+    while "archive" in settings.services and not archive.is_ready(ask_archive):
+        if time.monotonic() > deadline:
+            return "The archive was not ready"
+        check()
+        time.sleep(_LOOK_EVERY_S)
+    return ""

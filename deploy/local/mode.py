@@ -1,6 +1,7 @@
 """Local mode: honcho runs the services of `deploy/Procfile` against a private RabbitMQ node."""
 
 import json
+import subprocess
 import sys
 import time
 import urllib.error
@@ -12,13 +13,12 @@ from deploy import ports, processes
 from deploy.failure import Failure
 from deploy.local import broker, packages
 from deploy.settings import LOGS, ROOT, RUN, SECRETS, Settings
-from deploy.waiting import proof_of, start_waiting
+from deploy.waiting import wait
 
 _KEEP = str(ROOT / "deploy" / "local" / "keep")
 _BROKER_LOG = LOGS / "broker.log"
 _SERVICES_LOG = LOGS / "services.log"
 
-SERVICES = ("ingest", "router", "gateway")
 BROKER_WITHIN_S = 90
 TWEET_WITHIN_S = 60
 
@@ -44,8 +44,11 @@ class Local:
         """Start everything and wait for the first tweet; raises `Failure`, and leaves the rest to `down`."""
         for log in (_BROKER_LOG, _SERVICES_LOG):
             log.unlink(missing_ok=True)
+        # What a service is told is known to be wrong before a broker has come up for it.
+        environ = self.settings.for_services(RUN)
+        self._check(environ)
         self._start_broker()
-        self._start_services()
+        self._start_services(environ)
 
     def down(self) -> None:
         """End every process of it: the services, then the broker, then Erlang's port mapper."""
@@ -60,11 +63,22 @@ class Local:
         running = "running" if processes.find(RUN, "broker") else "not running"
         print(f"broker   {running}, {self.settings.amqp_url('consumer')}")
         commands = [process.command for process in processes.find(RUN, "services")]
-        for service in SERVICES:
+        for service in self.settings.services:
             alive = any(command.endswith(f"-m services.{service}") for command in commands)
             port = self.settings.port(f"ROOST_{service.upper()}_OPS_PORT")
             state = f"running, {_readiness(port)}" if alive else "not running"
             print(f"{service:8} {state}, http://127.0.0.1:{port}/metrics")
+
+    def ask_archive(self, path: str) -> str | None:
+        """The archive's answer on its private port."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(
+                f"http://127.0.0.1:{self.settings.port('ROOST_ARCHIVE_OPS_PORT')}{path}", timeout=2
+            ) as response:
+                return str(response.read().decode())
+        except OSError:
+            return None
 
     def logs(self) -> list[str]:
         """The command that follows the logs."""
@@ -106,30 +120,39 @@ class Local:
             time.sleep(0.3)
         print(f"RabbitMQ is ready after {time.monotonic() - began:.0f} s", flush=True)
 
-    def _start_services(self) -> None:
-        print(f"Starting {', '.join(SERVICES)} …", flush=True)
+    def _check(self, environ: dict[str, str]) -> None:
+        checked = subprocess.run(
+            [sys.executable, "-m", "deploy.check_settings", *self.settings.services],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if checked.returncode:
+            raise Failure(checked.stdout.strip() or checked.stderr.strip())
+
+    def _start_services(self, environ: dict[str, str]) -> None:
+        print(f"Starting {', '.join(self.settings.services)} …", flush=True)
         honcho = processes.start(
             # The settings are complete: honcho shall not read .env once more.
-            [sys.executable, "-m", "honcho", "-e", "/dev/null", "-f", "deploy/Procfile", "start"],
+            [
+                *(sys.executable, "-m", "honcho", "-e", "/dev/null", "-f", "deploy/Procfile", "start"),
+                *self.settings.services,
+            ],
             run=RUN,
             role="services",
             log=_SERVICES_LOG,
-            environ=self.settings.for_services(RUN),
+            environ=environ,
             cwd=ROOT,
         )
-        proof = proof_of(self.settings, TWEET_WITHIN_S)
-        waiter = start_waiting(proof)
-        try:
-            while waiter.poll() is None:
-                if honcho.poll() is not None:
-                    raise _with_log(_SERVICES_LOG, "A service ended at once")
-                time.sleep(0.2)
-        finally:
-            if waiter.poll() is None:
-                waiter.terminate()
-                waiter.wait()
-        if waiter.returncode:
-            raise _with_log(_SERVICES_LOG, f"{proof.missing} within {TWEET_WITHIN_S} s")
+
+        def check() -> None:
+            if honcho.poll() is not None:
+                raise _with_log(_SERVICES_LOG, "A service ended at once")
+
+        if missing := wait(self.settings, self.ask_archive, check, TWEET_WITHIN_S):
+            raise _with_log(_SERVICES_LOG, f"{missing} within {TWEET_WITHIN_S} s")
 
 
 def _with_log(log: Path, what: str) -> Failure:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,37 +11,36 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support.broker import ROOT, docker_answers, free_port
+from deploy import archive
+from deploy.composed import Composed
+from deploy.settings import SERVICES, Settings
+from tests.support.broker import ROOT, docker_answers
 from tests.support.browsers import Client, browser
+from tests.support.deployed import environment
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-BUILD_S = 600
 
 
 class Compose:
     """The project under a name and ports of its own, so that it disturbs no other."""
 
     def __init__(self) -> None:
-        self.port, self.amqp_port, management_port = free_port(), free_port(), free_port()
-        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")} | {
-            "COMPOSE_PROJECT_NAME": "roost-test",
-            "ROOST_PORT": str(self.port),
-            "ROOST_AMQP_PORT": str(self.amqp_port),
-            "ROOST_MANAGEMENT_PORT": str(management_port),
-        }
+        ports = ("ROOST_PORT", "ROOST_AMQP_PORT", "ROOST_MANAGEMENT_PORT")
+        self.environ = environment(ports) | {"COMPOSE_PROJECT_NAME": "roost-test"}
+        self.port, self.amqp_port, _ = (int(self.environ[name]) for name in ports)
 
     def run(self, *arguments: str, within_s: float = 120) -> str:
         """`docker compose …` at the project's root; returns what it printed, fails with it where it fails."""
         done = subprocess.run(
             ["docker", "compose", *arguments],
             cwd=ROOT,
-            env=self._environ,
+            env=self.environ,
             capture_output=True,
             text=True,
             timeout=within_s,
@@ -60,8 +60,9 @@ class Compose:
     def sockets(self, container: str) -> int:
         """Clients connected to one gateway, by its own metrics."""
         script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9100/metrics').read().decode())"
+        # One that has just been started may not listen yet.
         done = subprocess.run(
-            ["docker", "exec", container, "python", "-c", script], capture_output=True, text=True, check=True
+            ["docker", "exec", container, "python", "-c", script], capture_output=True, text=True, check=False
         )
         return sum(
             int(float(line.split()[1]))
@@ -72,14 +73,14 @@ class Compose:
 
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
-    """Roost as `docker compose up` gives it."""
+    """Roost as `make up` brings it up where there is Docker: `docker compose up`, and a tweet has come through."""
     if not docker_answers():
         if os.environ.get("CI"):
             pytest.fail("Docker does not answer")
         pytest.skip("Docker does not answer")
     compose = Compose()
     try:
-        compose.run("up", "--build", "--detach", within_s=BUILD_S)
+        Composed(Settings("compose", compose.environ)).up()
         yield compose
     finally:
         # Shown where a test has failed.
@@ -124,9 +125,32 @@ async def test_tweets_come_through_the_load_balancer(compose: Compose) -> None:
         await all_receive(websockets + polling)
 
 
-async def test_gateways_and_routers_scale_on_the_running_system_and_one_may_be_killed(compose: Compose) -> None:
-    compose.run("up", "--detach", "--scale", "gateway=3", "--scale", "router=2")
+async def past(compose: Compose, room: str, **query: str) -> list[dict[str, Any]]:
+    """The tweets of a room's past, newest first; none where nobody can tell."""
+    url = f"http://127.0.0.1:{compose.port}/_/api/rooms/{room}/tweets"
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.get(url, params=query) as response:
+                return (await response.json())["tweets"] if response.status == 200 else []
+        except (aiohttp.ClientError, TimeoutError):
+            return []
+
+
+async def test_what_was_said_before_can_be_had(compose: Compose) -> None:
+    async def several() -> bool:
+        return len(await past(compose, "term.nfl", limit="5")) == 5
+
+    await eventually(several, within_s=60, what="the room has a past")
+    assert all("nfl" in tweet["text"].lower() for tweet in await past(compose, "term.nfl"))
+    composed = Composed(Settings("compose", compose.environ))
+    assert re.match(r"history  .* in 1 file", archive.line(composed.ask_archive))
+
+
+async def test_services_scale_on_the_running_system_and_one_may_be_killed(compose: Compose) -> None:
+    # No archive is all right, too: what comes now is shown.
+    compose.run("up", "--detach", "--scale", "gateway=3", "--scale", "router=2", "--scale", "archive=0")
     assert len(compose.containers("router")) == 2
+    assert compose.containers("archive") == []
     gateways = compose.containers("gateway")
     assert len(gateways) == 3
 
@@ -181,15 +205,29 @@ async def test_a_consumer_plugs_in_from_the_host(compose: Compose, program: str)
         await process.wait()
 
 
-async def test_it_goes_down_without_an_error_in_any_log(compose: Compose) -> None:
+async def test_it_goes_down_without_an_error_in_any_log_and_comes_up_with_its_past(compose: Compose) -> None:
     compose.run("up", "--detach", "--scale", "gateway=2", "--scale", "router=2")
+    newest: list[dict[str, Any]] = []
+
+    async def archived() -> bool:
+        newest[:] = await past(compose, "all", limit="1")
+        return bool(newest)
+
+    await eventually(archived, within_s=60, what="an archive is there again")
     async with watching(compose, 4, "websocket") as clients:
         await all_receive(clients)
         began = datetime.now(UTC).isoformat()
         compose.run("stop", "--timeout", "15")
-        logs = compose.run("logs", "--no-color", "--since", began, "ingest", "router", "gateway", "haproxy")
+        logs = compose.run("logs", "--no-color", "--since", began, *SERVICES, "haproxy")
         assert "stopped" in logs
         assert not [line for line in logs.splitlines() if "error" in line.lower() or "Traceback" in line]
         states = [json.loads(line) for line in compose.run("ps", "--all", "--format", "json").splitlines()]
         codes = {state["Service"]: state["ExitCode"] for state in states if state["Service"] != "broker"}
         assert set(codes.values()) == {0}, codes
+    compose.run("down")
+    compose.run("up", "--detach")
+
+    async def goes_on() -> bool:
+        return bool(await past(compose, "all", before=f"{newest[0]['seq']},{newest[0]['id']}"))
+
+    await eventually(goes_on, within_s=60, what="there is what was said before it went down")

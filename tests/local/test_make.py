@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
 
 from deploy import processes
 from deploy.local.broker import find_binaries
-from tests.support.broker import ROOT, free_port
+from tests.support.broker import ROOT
+from tests.support.deployed import environment
 from tests.support.jetstream_server import living_jetstream
 from tests.support.waiting import eventually_now
 
@@ -33,7 +37,9 @@ PORTS = (
     "ROOST_INGEST_OPS_PORT",
     "ROOST_ROUTER_OPS_PORT",
     "ROOST_GATEWAY_OPS_PORT",
+    "ROOST_ARCHIVE_OPS_PORT",
 )
+SERVICES = ("ingest", "router", "gateway", "archive")
 
 
 class Project:
@@ -42,8 +48,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run = folder / ".run"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROOST_")}
-        self.environ = kept | {name: str(free_port()) for name in PORTS} | {"ROOST_MODE": "local"}
+        self.environ = environment(PORTS) | {"ROOST_MODE": "local"}
 
     def make(self, target: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """`make TARGET` with settings; output and exit code."""
@@ -66,14 +71,15 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The project as git has it, with what `make setup` has prepared here."""
+    """The project without what git ignores, but with what `make setup` has prepared here."""
     if find_binaries() is None:
         if os.environ.get("CI"):
             pytest.fail("no installed RabbitMQ")
         pytest.skip("no installed RabbitMQ")
     folder = tmp_path_factory.mktemp("roost")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, tracked.decode().split("\0")):
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
@@ -88,51 +94,55 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 def test_up_brings_a_tweet_and_down_leaves_no_process(project: Project) -> None:
     up = project.make("up")
-    assert up.returncode == 0, up.stdout + up.stderr
-    assert up.stdout.splitlines()[-1] == project.url
-    with urllib.request.urlopen(project.url, timeout=5) as page:
-        assert b"<title>" in page.read()
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert up.stdout.splitlines()[-1] == project.url
+        with urllib.request.urlopen(project.url, timeout=5) as page:
+            assert b"<title>" in page.read()
 
-    status = eventually_now(lambda: "source   synthetic: live" in (said := project.make("status").stdout) and said)
-    assert isinstance(status, str)
-    for service in ("broker", "ingest", "router", "gateway"):
-        assert f"{service:8} running" in status
-    assert status.count(", ready") == 3
+        status = eventually_now(
+            lambda: "source   synthetic: live" in (said := project.make("status").stdout) and said
+        )
+        assert isinstance(status, str)
+        for service in ("broker", *SERVICES):
+            assert f"{service:8} running" in status
+        assert status.count(", ready") == len(SERVICES)
+        assert re.search(r"^history  .* in 1 file", status, re.M)
 
-    forgotten = project.make("forget", ID="x:1 https://x.com/somebody/status/2")
-    assert forgotten.stdout.splitlines() == ["x:1 is to be forgotten", "x:2 is to be forgotten"]
-    assert "make forget ID=x:" in project.make("forget").stderr
+        forgotten = project.make("forget", ID="x:1 https://x.com/somebody/status/2")
+        assert forgotten.stdout.splitlines() == ["x:1 is to be forgotten", "x:2 is to be forgotten"]
+        assert "make forget ID=x:" in project.make("forget").stderr
 
-    again = project.make("up")
-    assert again.returncode == 0
-    assert "already up" in again.stdout
+        again = project.make("up")
+        assert again.returncode == 0
+        assert "already up" in again.stdout
 
-    with subprocess.Popen(
-        ["make", "--no-print-directory", "tail", "KEY=term.nfl"],
-        cwd=project.folder,
-        env=project.environ,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as tail:
-        assert tail.stdout is not None
-        assert "nfl" in tail.stdout.readline().lower()
-        # As Ctrl-C does: to make and what it runs.
-        os.killpg(tail.pid, signal.SIGINT)
+        with subprocess.Popen(
+            ["make", "--no-print-directory", "tail", "KEY=term.nfl"],
+            cwd=project.folder,
+            env=project.environ,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as tail:
+            assert tail.stdout is not None
+            assert "nfl" in tail.stdout.readline().lower()
+            # As Ctrl-C does: to make and what it runs.
+            os.killpg(tail.pid, signal.SIGINT)
 
-    router = ".venv/bin/python -m services.router"
-    [process] = [process for process in processes.find(project.run) if process.command == router]
-    os.kill(process.pid, signal.SIGKILL)
-    eventually_now(
-        lambda: (
-            router in {other.command for other in processes.find(project.run) if other.pid != process.pid}
-            and project.make("status").stdout.count(", ready") == 3
-        ),
-        within_s=30,
-        what="the router is back",
-    )
-
-    down = project.make("down")
+        router = ".venv/bin/python -m services.router"
+        [process] = [process for process in processes.find(project.run) if process.command == router]
+        os.kill(process.pid, signal.SIGKILL)
+        eventually_now(
+            lambda: (
+                router in {other.command for other in processes.find(project.run) if other.pid != process.pid}
+                and project.make("status").stdout.count(", ready") == len(SERVICES)
+            ),
+            within_s=30,
+            what="the router is back",
+        )
+    finally:
+        down = project.make("down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert processes.find(project.run) == []
     log = (project.run / "log" / "services.log").read_text()
@@ -172,78 +182,53 @@ def test_with_neither_docker_nor_rabbitmq_it_says_what_to_install(project: Proje
     assert "install Docker with Compose v2, or RabbitMQ 3.10 or newer" in done.stderr
 
 
-def test_up_with_bluesky_returns_when_a_post_has_come_and_down_and_up_go_on_from_it(project: Project) -> None:
+def test_down_and_up_go_on_where_they_were_and_each_secret_is_seen_by_its_service_alone(project: Project) -> None:
+    # Two stories in one, because a broker takes its time to come and to go.
     with living_jetstream() as host:
         settings = {
             "ROOST_INGEST_SOURCE": "bluesky",
             "ROOST_INGEST_BLUESKY_HOSTS": host.url,
             "ROOST_INGEST_BLUESKY_API": host.api,
         }
-        for cursors in (1, 2):
-            up = project.make("up", **settings)
-            try:
-                assert up.returncode == 0, up.stdout + up.stderr
-                assert "@ada.test: a post" in up.stdout
-                # A source repeats itself every few seconds: a gateway that came a moment later waits for that.
-                eventually_now(lambda: "source   bsky: live" in project.make("status").stdout)
-            finally:
-                # Whatever happened, the next test finds no Roost here.
-                assert project.make("down").returncode == 0
-            assert len(host.cursors) == cursors
-    assert host.cursors[0] is None
-    assert host.cursors[1] is not None
-
-
-def test_a_token_is_seen_by_ingest_alone(project: Project) -> None:
-    token = "a-token-of-the-operator"
-    settings = {
-        "ROOST_INGEST_SOURCE": "x",
-        "ROOST_INGEST_X_BEARER_TOKEN": token,
-        "ROOST_INGEST_X_RULES": "nfl",
-        "ROOST_INGEST_X_API": f"http://127.0.0.1:{free_port()}",
-    }
-    with subprocess.Popen(
-        ["make", "--no-print-directory", "up"],
-        cwd=project.folder,
-        env=project.environ | settings,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as up:
+        up = project.make("up", **settings)
         try:
-            # It waits in vain: nobody is at that address.
-            eventually_now(lambda: "source   x: away" in project.make("status").stdout, within_s=60)
-            assert_seen_in_one_file(project, token, "x-bearer-token")
+            assert up.returncode == 0, up.stdout + up.stderr
+            assert "@ada.test: a post" in up.stdout
+            # A source repeats itself every few seconds: a gateway that came a moment later waits for that.
+            eventually_now(lambda: "source   bsky: live" in project.make("status").stdout)
+            [newest] = eventually_now(lambda: past(project, "limit=1"))
         finally:
-            up.send_signal(signal.SIGTERM)
-            up.wait(60)
+            # Whatever happened, the next one finds no Roost here.
             assert project.make("down").returncode == 0
-    assert not (project.run / "x-bearer-token").exists()
+        assert host.cursors == [None]
 
-
-def test_with_tokens_it_comes_up_and_says_what_it_can_not_tell(project: Project) -> None:
-    secret = "a-secret-of-the-operator-of-32-bytes-or-more"
-    up = project.make("up", ROOST_GATEWAY_AUTH="jwt", ROOST_GATEWAY_JWT_SECRET=secret)
-    try:
-        assert up.returncode == 0, up.stdout + up.stderr
-        assert (
-            "The gateway asks for a token, and every service says it is ready; no tweet was looked for" in up.stdout
-        )
-        assert_seen_in_one_file(project, secret, "jwt-secret")
-        status = project.make("status").stdout
-        assert status.count(", ready") == 3
-        assert "source   who asks the gateway needs a token" in status
-        request = urllib.request.Request(project.url.replace("/nfl", "/_/api/sources"))
-        token = jwt.encode({"exp": time.time() + 60}, secret, algorithm="HS256")
-        request.add_header("Authorization", f"Bearer {token}")
-
-        def known() -> list[str]:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return [row["source"] for row in json.load(answer)["sources"]]
-
-        eventually_now(lambda: known() == ["synthetic"], what="the gateway has heard of the source")
-    finally:
-        assert project.make("down").returncode == 0
-    assert not (project.run / "jwt-secret").exists()
+        token, secret = "a-token-of-the-operator", "a-secret-of-the-operator-of-32-bytes-or-more"
+        settings |= {"ROOST_GATEWAY_AUTH": "jwt", "ROOST_GATEWAY_JWT_SECRET": secret}
+        up = project.make("up", **settings, ROOST_INGEST_X_BEARER_TOKEN=token)
+        try:
+            assert up.returncode == 0, up.stdout + up.stderr
+            assert (
+                "The gateway asks for a token, and every service says it is ready; no tweet was looked for"
+                in up.stdout
+            )
+            assert_seen_in_one_file(project, token, "x-bearer-token")
+            assert_seen_in_one_file(project, secret, "jwt-secret")
+            status = project.make("status").stdout
+            assert status.count(", ready") == len(SERVICES)
+            assert "source   who asks the gateway needs a token" in status
+            eventually_now(
+                lambda: [row["source"] for row in asked(project, "/_/api/sources", secret)["sources"]] == ["bsky"],
+                what="the gateway has heard of the source",
+            )
+            eventually_now(lambda: len(host.cursors) == 2, what="the stream is opened again")
+            assert host.cursors[1] is not None
+            # What was said before is still there.
+            before = f"before={newest['seq'] + 1},{newest['id']}&limit=1"
+            assert eventually_now(lambda: past(project, before, secret))[0]["id"] == newest["id"]
+        finally:
+            assert project.make("down").returncode == 0
+    for name in ("x-bearer-token", "jwt-secret"):
+        assert not (project.run / name).exists()
 
 
 def test_with_tokens_and_no_key_it_says_which_settings_are_missing(project: Project) -> None:
@@ -251,6 +236,25 @@ def test_with_tokens_and_no_key_it_says_which_settings_are_missing(project: Proj
     assert up.returncode != 0
     assert "ROOST_GATEWAY_JWT_PUBLIC_KEY_FILE" in up.stdout + up.stderr
     assert processes.find(project.run) == []
+
+
+def asked(project: Project, path: str, secret: str | None = None) -> Any:
+    """What the gateway answers under a path, with a token where it asks for one; nothing where it refuses."""
+    request = urllib.request.Request(project.url.replace("/nfl", path))
+    if secret is not None:
+        token = jwt.encode({"exp": time.time() + 60}, secret, algorithm="HS256")
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError:
+        return {}
+
+
+def past(project: Project, query: str, secret: str | None = None) -> list[dict[str, Any]]:
+    """Tweets of the past, newest first; none as long as nobody can tell."""
+    tweets: list[dict[str, Any]] = asked(project, f"/_/api/rooms/all/tweets?{query}", secret).get("tweets", [])
+    return tweets
 
 
 def assert_seen_in_one_file(project: Project, secret: str, name: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, FilePath, SecretStr, ValidationError
 
+from services.archive.settings import ArchiveSettings
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
 from services.router.settings import RouterSettings
@@ -20,6 +21,7 @@ SERVICES: list[tuple[str, type[ServiceSettings]]] = [
     ("ingest", IngestSettings),
     ("router", RouterSettings),
     ("gateway", GatewaySettings),
+    ("archive", ArchiveSettings),
 ]
 SECRET = "what-only-the-operator-knows-and-nobody-else"
 all_services = pytest.mark.parametrize(("name", "cls"), SERVICES, ids=[name for name, _ in SERVICES])
@@ -124,6 +126,15 @@ def test_every_setting_has_a_meaning_and_a_default_that_is_allowed(name: str, cl
         (GatewaySettings, "ROOST_GATEWAY_MAX_PAYLOAD_BYTES", "10"),
         (GatewaySettings, "ROOST_GATEWAY_SEND_BUFFER_BYTES", "1 MiB"),
         (GatewaySettings, "ROOST_GATEWAY_STALLED_AFTER_S", "nan"),
+        (GatewaySettings, "ROOST_GATEWAY_MAX_BACKFILL", "-1"),
+        (ArchiveSettings, "ROOST_ARCHIVE_AMQP_URL", "localhost"),
+        (ArchiveSettings, "ROOST_ARCHIVE_KEEP_HOURS", "0"),
+        (ArchiveSettings, "ROOST_ARCHIVE_KEEP_HOURS", "nan"),
+        (ArchiveSettings, "ROOST_ARCHIVE_KEEP_HOURS", "inf"),
+        (ArchiveSettings, "ROOST_ARCHIVE_KEEP_BYTES", "8 GiB"),
+        (ArchiveSettings, "ROOST_ARCHIVE_KEEP_BYTES", "1000"),
+        (ArchiveSettings, "ROOST_ARCHIVE_SEGMENT_MINUTES", "-30"),
+        (ArchiveSettings, "ROOST_ARCHIVE_SEGMENT_MINUTES", "inf"),
         (GatewaySettings, "ROOST_GATEWAY_AUTH", "JWT"),
         # About several settings: the one to look at first is named first, and what it lacks after it.
         (GatewaySettings, "ROOST_GATEWAY_AUTH", "jwt"),
@@ -217,7 +228,7 @@ def test_what_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestDocumentation:
     def documented(self) -> set[str]:
         text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-        return set(re.findall(r"ROOST_(?:INGEST|ROUTER|GATEWAY)_[A-Z0-9_]*[A-Z0-9]", text))
+        return set(re.findall(r"ROOST_(?:INGEST|ROUTER|GATEWAY|ARCHIVE)_[A-Z0-9_]*[A-Z0-9]", text))
 
     @all_services
     def test_every_setting_is_documented_as_it_is(self, name: str, cls: type[ServiceSettings]) -> None:
