@@ -10,7 +10,7 @@ CLIENT := services/gateway/web/vendor/socket.io.esm.min.js
 # The Node.js that `make setup` may have put there.
 export PATH := $(PATH):$(CURDIR)/$(VENV)
 
-.PHONY: help setup up down logs status tail forget test test-all lint format lock python
+.PHONY: help setup up down logs status tail forget test test-all chaos soak lint format lock python
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -48,6 +48,14 @@ test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on
 test-all: setup ## all tests, as CI runs them
 	@$(VENV)/python -m deploy.local.packages --if-possible broker browser driver
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+chaos: setup ## kill everything in turn under load, for two minutes: nobody may lose anything
+	@$(VENV)/python -m deploy.local.packages --if-possible broker
+	$(VENV)/python -m tests.chaos --seconds 120
+
+soak: setup ## the same for ten minutes
+	@$(VENV)/python -m deploy.local.packages --if-possible broker
+	$(VENV)/python -m tests.chaos --seconds 600
 
 lint: setup ## ruff and mypy
 	$(VENV)/ruff check .
