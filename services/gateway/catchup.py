@@ -248,6 +248,9 @@ class CatchUp:
                 self._fanout.tell_gap(room, Hole(*missing))
             elif from_seq > hole_from:
                 self._fanout.tell_gap(room, Hole(hole_from, from_seq))
+        if recent.covered_from is None and not room.members:
+            # Those who are about to enter ask for no more of the past than this.
+            recent.news_from = max(recent.news_from or 0, from_seq)
         recent.covered(asked, from_seq, missing)
 
     async def _mark(self, within_s: float | None) -> int | None:
