@@ -86,19 +86,36 @@ class Fanout:
         `is_news` tells whether the members of a room lack what was not in its memory. Raises `TypeError` or
         `RecursionError` where no JSON can be made of the document.
         """
+        changes = document["action"] != Action.CREATE
+        if changes:
+            rooms = [*rooms, *self._rooms_of_followers(document)]
         deliveries = self._versions.apply(document, rooms, from_past=from_past)
+        told = set()
         for delivery in deliveries:
             action, room, json, seq = delivery
             if room.members and is_news(delivery):
                 name = EVENTS[action]
                 self._wait(room, frames.event(name, json, room.json), None if action is Action.DESTROY else seq)
                 metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
-        if document["action"] != Action.CREATE:
-            self._tell_followers(document, {delivery.room for delivery in deliveries})
+                told.add(room)
+        if changes:
+            self._tell_followers(document, told)
         return bool(deliveries)
 
+    def _rooms_of_followers(self, document: Document) -> list[Room[Connection]]:
+        """The rooms that a tweet belongs to in which somebody holds it.
+
+        Its change may come here without its room, from the archive or from a router that does not know of the room
+        yet. Were only those told who hold it, they would be told once more when it comes with its room.
+        """
+        rooms = self.followers.rooms(document["id"])
+        if not rooms or document["action"] == Action.DESTROY:
+            return []
+        facets = Facets.of_document(document)
+        return [room for room in rooms if room.label.matches(facets)]
+
     def _tell_followers(self, document: Document, told: set[Room[Connection]]) -> None:
-        """Tell those who hold a tweet that their room does not show, but for the rooms that are `told`."""
+        """Tell those who hold a tweet that their room was not shown, but for the rooms that are `told`."""
         known = self._versions.get(document["id"])
         if known is None or known.newest != (document["mtime"], Action(document["action"]).rank):
             return

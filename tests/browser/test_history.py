@@ -128,11 +128,6 @@ async def test_an_empty_room_is_empty_and_no_archive_begins_there(stage: Library
     await expect(older(tab).get_by_role("status")).to_be_empty()
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="Now and then the feed is shortened while somebody reads at its end, and loads older tweets again:"
-    " a fault of the page that shows on a busy machine and is not found yet.",
-)
 async def test_a_reader_scrolls_back_to_the_beginning_while_tweets_come(stage: Library) -> None:
     past = numbered(500)
     await stage.keep(*past)

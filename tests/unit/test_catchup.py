@@ -8,7 +8,7 @@ import pytest
 from services.gateway.auth import Grant
 from services.gateway.holes import Hole
 from shared.events import Document, to_document
-from shared.history import Query, TweetsQuery
+from shared.history import LabelsQuery, Query, TweetsQuery
 from shared.labels import Label
 from tests.support.tweets import deleted, edited, tweet
 from tests.support.waiting import eventually
@@ -63,6 +63,45 @@ async def test_a_token_is_told_that_what_it_holds_is_gone_and_nothing_else_of_ot
     assert client.short() == ["destroyTweet"]
     world.lives([to_document(edited(secret, "of another room, still"), NOW + 2 * SECOND)], name=None)
     assert client.short() == ["destroyTweet"]
+
+
+@pytest.mark.parametrize("backfill", [0, 50])
+async def test_a_change_that_comes_with_and_without_its_room_is_told_once_to_who_holds_the_tweet(
+    world: World, backfill: int
+) -> None:
+    held = tweet("nfl held")
+    client = await world.comes(documents={held.id: held.mtime}, backfill=backfill)
+    changed = to_document(edited(held, "nfl changed"), NOW + SECOND)
+    for name in (None, "nfl", None, "nfl"):
+        world.lives([changed], name=name)
+    assert client.told == []
+    assert world.fanout.brings("nfl changed") == 1
+    world.lives([to_document(deleted(held), NOW + 2 * SECOND)], name=None)
+    assert world.fanout.brings("destroyTweet") == 1
+    assert client.told == []
+
+
+async def test_who_holds_an_old_tweet_is_told_of_its_change_though_it_is_no_news_to_the_room(world: World) -> None:
+    held = tweet("nfl held")
+    client = await world.comes(documents={held.id: held.mtime})
+    await world.comes()
+    world.room().recent.news_from = NOW
+    changed = to_document(edited(held, "nfl changed"), NOW - SECOND)
+    world.catchup.bring(changed, [])
+    world.catchup.bring(changed, [world.room()])
+    assert client.short() == ["updateTweet nfl changed"]
+    assert world.fanout.told == []
+
+
+async def test_a_second_look_tells_nobody_of_tweets_from_before_the_past_that_was_asked_for(world: World) -> None:
+    world.received = None
+    world.archive.documents += [to_document(tweet(f"nfl {each}"), NOW + each) for each in range(20)]
+    newcomer = await world.comes(backfill=5)
+    assert len(newcomer.told) == 5
+    await eventually(lambda: any(isinstance(query, LabelsQuery) for query in world.archive.asked))
+    world.archive.documents += some(1, NOW + 30 * SECOND, "nfl news")
+    await eventually(lambda: world.fanout.brings("nfl news") == 1)
+    assert len(world.fanout.told) == 1
 
 
 async def test_what_is_forgotten_while_the_archive_brings_it_is_not_called_covered() -> None:
