@@ -382,11 +382,12 @@ async def keep_session(
                 delay, told = FIRST_DELAY_S, ""
             pause = delay * random.uniform(0.5, 1)
             metrics.BROKER_LOSSES.inc()
-            if isinstance(error, InUseError):
-                log.info("another one was quicker, trying again", reason=str(error))
-            elif str(error) != told:
+            if str(error) != told:
                 told = str(error)
-                log.warning("broker is away, trying again until it is back", reason=told)
+                if isinstance(error, InUseError):
+                    log.info("another one was quicker, trying again until it is gone", reason=told)
+                else:
+                    log.warning("broker is away, trying again until it is back", reason=told)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
             delay = min(LONGEST_DELAY_S, delay * 2)

@@ -30,6 +30,8 @@ MAX_SEQ = 2**62 - 1
 """Far beyond any `seq`, and well within what SQLite takes."""
 MAX_LIMIT = 10_000
 """Tweets of one answer at most."""
+MAX_ID_CHARACTERS = 1_000
+"""Of the id of a tweet: what has a longer one the archive does not take, and nobody can ask for it."""
 MAX_IDS = 1_000
 """Ids of one `StatesQuery` at most."""
 MAX_LABELS = 100

@@ -6,6 +6,7 @@ import msgpack
 import msgspec
 
 from shared.events import Action, UnreadableError
+from shared.history import MAX_ID_CHARACTERS
 from shared.labels import Facets
 from shared.raw import Entry
 
@@ -20,7 +21,7 @@ _Number = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 class _Head(msgspec.Struct):
     """What the archive has to know of a document."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
     seq: _Number
     mtime: _Number
     action: Action

@@ -86,33 +86,32 @@ class Fanout:
         `is_news` tells whether the members of a room lack what was not in its memory. Raises `TypeError` or
         `RecursionError` where no JSON can be made of the document.
         """
-        changes = document["action"] != Action.CREATE
-        if changes:
-            rooms = [*rooms, *self._rooms_of_followers(document)]
         deliveries = self._versions.apply(document, rooms, from_past=from_past)
         told = set()
         for delivery in deliveries:
-            action, room, json, seq = delivery
-            if room.members and is_news(delivery):
-                name = EVENTS[action]
-                self._wait(room, frames.event(name, json, room.json), None if action is Action.DESTROY else seq)
-                metrics.GATEWAY_DELIVERIES.labels(event=name).inc()
-                told.add(room)
-        if changes:
+            if delivery.room.members and is_news(delivery):
+                self._tell_room(document["id"], delivery)
+                told.add(delivery.room)
+        if document["action"] != Action.CREATE:
             self._tell_followers(document, told)
         return bool(deliveries)
 
-    def _rooms_of_followers(self, document: Document) -> list[Room[Connection]]:
-        """The rooms that a tweet belongs to in which somebody holds it.
-
-        Its change may come here without its room, from the archive or from a router that does not know of the room
-        yet. Were only those told who hold it, they would be told once more when it comes with its room.
-        """
-        rooms = self.followers.rooms(document["id"])
-        if not rooms or document["action"] == Action.DESTROY:
-            return []
-        facets = Facets.of_document(document)
-        return [room for room in rooms if room.label.matches(facets)]
+    def _tell_room(self, id: str, delivery: Delivery[Connection]) -> None:
+        """Tell the members of a room, but for those who were told of this version when the room did not show it."""
+        action, room, json, seq = delivery
+        event = frames.event(EVENTS[action], json, room.json)
+        counted = None if action is Action.DESTROY else seq
+        known = self._versions.get(id)
+        holders = self.followers.holding(id, room, known.newest[0]) if known is not None and not known.gone else ()
+        if not holders:
+            self._wait(room, event, counted)
+        else:
+            self._flush_room(room)
+            batch = frames.Batch()
+            batch.add(event, counted)
+            for member in room.members.difference(holders):
+                self.tell_one(member, room, batch)
+        metrics.GATEWAY_DELIVERIES.labels(event=EVENTS[action]).inc()
 
     def _tell_followers(self, document: Document, told: set[Room[Connection]]) -> None:
         """Tell those who hold a tweet that their room was not shown, but for the rooms that are `told`."""

@@ -33,9 +33,10 @@ class Followers(Generic[MemberT]):
             oldest_id, oldest_room = next(iter(followed))
             self._let_go(member, oldest_room, oldest_id)
 
-    def rooms(self, id: str) -> set[Room[MemberT]]:
-        """The rooms in which somebody holds a tweet."""
-        return {room for _, room in self._followers.get(id, ())}
+    def holding(self, id: str, room: Room[MemberT], mtime: int) -> list[MemberT]:
+        """Who holds a tweet in a room, in the version of `mtime` or a newer one."""
+        followers = self._followers.get(id, {})
+        return [member for (member, of), held in followers.items() if of is room and held >= mtime]
 
     def updated(self, id: str, mtime: int) -> list[tuple[MemberT, Room[MemberT]]]:
         """A tweet has a newer version; returns who holds an older one, and in which room."""

@@ -1,8 +1,8 @@
 """The archive as a gateway sees it: what it is asked, whether it is there, and how long one waits for it."""
 
 import asyncio
-import itertools
 import math
+import secrets
 import uuid
 from typing import Any, NamedTuple
 
@@ -74,7 +74,6 @@ class History:
         """The greatest `seq` that the archive has spoken of."""
         self._outgoing: asyncio.Queue[_Request] | None = None
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._numbers = itertools.count()
         self._turns = asyncio.Semaphore(MAX_UNDER_WAY)
         self._marking: list[asyncio.Future[int]] = []
         self._marker: asyncio.Task[None] | None = None
@@ -174,7 +173,8 @@ class History:
         """Ask without waiting for the answer; raises `NoArchiveError` where there is no connection to ask by."""
         if self._outgoing is None:
             raise NoArchiveError("there is no connection to the archive")
-        number = str(next(self._numbers))
+        # Nobody else on the broker shall be able to answer in the place of the archive.
+        number = secrets.token_hex(12)
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         waiting.add_done_callback(lambda _: self._waiting.pop(number, None))

@@ -14,10 +14,9 @@ from services.gateway.catchup import documents_of
 from services.gateway.history import History, NoArchiveError
 from services.gateway.limits import PacePerAddress
 from services.gateway.settings import GatewaySettings
-from services.gateway.wishes import MAX_ID_CHARACTERS
 from shared import metrics
 from shared.events import Document
-from shared.history import Answer, Place, TweetsQuery
+from shared.history import MAX_ID_CHARACTERS, Answer, Place, TweetsQuery
 from shared.labels import LabelError, parse_key
 
 DEFAULT_LIMIT = 50

@@ -4,9 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from shared.history import MAX_IDS, MAX_SEQ
-
-MAX_ID_CHARACTERS = 500
+from shared.history import MAX_ID_CHARACTERS, MAX_IDS, MAX_SEQ
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _LARGEST = MAX_SEQ

@@ -41,7 +41,7 @@ def test_the_past_is_asked_for_by_number_by_place_or_by_what_is_held() -> None:
         ({"documents": [1]}, "documents"),
         ({"documents": {"x:1": None}}, "documents"),
         ({"documents": {"x:1": -1}}, "documents"),
-        ({"documents": {"x" * 501: 1}}, "documents"),
+        ({"documents": {"x" * 1001: 1}}, "documents"),
         ({"documents": {"x:\ud800": 1}}, "documents"),
         ({"documents": {f"x:{number}": 1 for number in range(1001)}}, "of 1000 at most"),
     ],
