@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.archive import take_all_away
 from tests.support.broker import Broker, running_broker
 
 # How long an example takes says more of the machine, which may be busy, than of the code.
@@ -18,6 +19,13 @@ def broker() -> Iterator[Broker]:
     """A real RabbitMQ, the same for the whole run."""
     with running_broker() as broker:
         yield broker
+
+
+@pytest.fixture(autouse=True)
+def no_archive_left() -> Iterator[None]:
+    """No archive of one test is waited for in another one."""
+    yield
+    take_all_away()
 
 
 ORDER = ("unit", "integration", "e2e", "browser", "local", "compose")

@@ -106,7 +106,7 @@ class CatchUp:
 
     async def _note(self, room: Room[Connection]) -> None:
         noted = await self.cover(room, since=None, least=0, patience_s=0)
-        if not noted and self._history.ever_here and room.recent.covered_from is None:
+        if not noted and self._history.expected and room.recent.covered_from is None:
             # It is away just now: what nobody knows of yet is brought when it is back.
             self._left_behind(room, room.recent.news_from)
 

@@ -1,6 +1,7 @@
 """The archive as a gateway sees it: what it is asked, whether it is there, and how long one waits for it."""
 
 import asyncio
+import contextlib
 import math
 import secrets
 import uuid
@@ -23,7 +24,7 @@ from shared.history import (
     unpack_answer,
 )
 from shared.tasks import first_of
-from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE
+from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE, QUERIES_QUEUE
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ class History:
 
     def __init__(self) -> None:
         self._present = asyncio.Event()
-        self._ever_present = False
+        self._expected = False
         self._away_since = -math.inf
         self._heard_at = -math.inf
         self.newest: int | None = None
@@ -85,7 +86,7 @@ class History:
         exchanges closes them. Live tweets do not need the archive.
         """
         told = ""
-        if not self._ever_present:
+        if not self._expected:
             self._away_since = _now()
         while True:
             try:
@@ -98,21 +99,19 @@ class History:
 
     async def here(self, patience_s: float) -> bool:
         """Whether the archive is there, or comes back within so many seconds of when it was heard last."""
-        if self._present.is_set():
-            return True
-        left_s = self._away_since + (patience_s if self._ever_present else FIRST_ANSWER_WITHIN_S) - _now()
-        if left_s <= 0:
-            return False
-        try:
-            await asyncio.wait_for(self._present.wait(), left_s)
-        except TimeoutError:
-            return False
+        while not self._present.is_set():
+            # A gateway that has just started does not know yet whether an archive is to be expected.
+            left_s = self._away_since + (patience_s if self._expected else FIRST_ANSWER_WITHIN_S) - _now()
+            if left_s <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._present.wait(), left_s)
         return True
 
     @property
-    def ever_here(self) -> bool:
-        """Whether there has been an archive since the gateway started."""
-        return self._ever_present
+    def expected(self) -> bool:
+        """Whether there was an archive before, so that it is worth waiting for."""
+        return self._expected
 
     async def ask(self, query: Query) -> Answer:
         """The answer to a query, from what the archive has now; raises `NoArchiveError`."""
@@ -187,6 +186,8 @@ class History:
             queue = await (await connection.channel()).declare_exclusive_queue(name)
             await queue.bind(ANSWERS_EXCHANGE, name)
             await queue.consume(self._answered, ack=False)
+            # It was there before this gateway was: both may be starting after a failure.
+            self._expected |= await connection.has_queue(QUERIES_QUEUE)
             publishing = await connection.channel()
             outgoing = self._outgoing = asyncio.Queue()
             try:
@@ -225,9 +226,9 @@ class History:
 
     def _found(self) -> None:
         if not self._present.is_set():
-            log.info("the archive is back" if self._ever_present else "there is an archive")
+            log.info("the archive is there")
             self._present.set()
-            self._ever_present = True
+            self._expected = True
             metrics.GATEWAY_ARCHIVE.set(1)
 
     async def _answered(self, message: Message) -> None:

@@ -3,15 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import aio_pika
 import pytest
-import pytest_asyncio
 
 from tests.chaos.run import Plan, run
 from tests.integration.conftest import empty_queues
+from tests.support.archive import take_away
 from tests.support.broker import ROOT, Broker
 
 __all__ = ["empty_queues"]
@@ -19,19 +18,15 @@ __all__ = ["empty_queues"]
 FAULTS = {"gateway", "router", "ingest", "archive"}
 
 
-@pytest_asyncio.fixture
-async def no_archive_left(broker: Broker) -> AsyncIterator[None]:
+@pytest.fixture
+def archive_goes(broker: Broker) -> Iterator[None]:
     """The broker of all tests is left as it was."""
     yield
-    connection = await aio_pika.connect(broker.amqp_url("admin"))
-    async with connection:
-        channel = await connection.channel()
-        for name in ("archive.raw", "archive.queries"):
-            await channel.queue_delete(name)
+    take_away(broker)
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("empty_queues", "no_archive_left")
+@pytest.mark.usefixtures("empty_queues", "archive_goes")
 async def test_everything_is_killed_once_and_nobody_loses_anything(broker: Broker, tmp_path: Path) -> None:
     own = broker.kind != "given"
     report = await run(broker, tmp_path, Plan(seconds=0, calm_s=0.3, broker=own))

@@ -11,7 +11,7 @@ from services.archive.app import ArchiveApp
 from services.archive.settings import ArchiveSettings
 from tests.integration.test_healing_moments import Moment, cuts, springs
 from tests.support import proxy as methods
-from tests.support.archive import Asking, archive, asking, delete_queues, texts
+from tests.support.archive import Asking, archive, asking, take_away, texts
 from tests.support.broker import Broker
 from tests.support.exchange import publish
 from tests.support.management import Alarm, bound_to, depth, load_definitions, request
@@ -54,7 +54,7 @@ def wrong_bindings(broker: Broker) -> str:
 
 @asynccontextmanager
 async def archive_behind(broker: Broker, between: Proxy, folder: Path) -> AsyncIterator[ArchiveApp]:
-    await delete_queues(broker)
+    take_away(broker)
     url = through(between.port, "archive")
     async with running(app := ArchiveApp(ArchiveSettings(amqp_url=url, folder=folder))):
         yield app

@@ -11,6 +11,7 @@ import pytest
 
 from services.gateway.app import PREFETCH, GatewayApp
 from services.gateway.catchup import OVERLAP_US
+from services.gateway.history import FIRST_ANSWER_WITHIN_S
 from shared.topology import ROUTER_QUEUE
 from tests.support.archive import archive
 from tests.support.broker import Broker
@@ -229,6 +230,25 @@ class TestComingBack:
                     await back.call("subscribe", {"room": "nfl", "since": long_ago})
                     await eventually(lambda: 5 in numbers(back))
                     _assert_one_gap(back, long_ago)
+
+    async def test_a_gateway_that_starts_before_the_archive_waits_for_it(self, broker: Broker, tmp_path: Path) -> None:
+        async with router(broker):
+            async with archive(broker, tmp_path), gateway(broker) as app, browser(app.port) as client:
+                await knows_archive(app)
+                await client.call("subscribe", {"room": "nfl"})
+                await publish_numbered(broker, 0, 1)
+                await eventually(lambda: numbers(client) == [0])
+                since = last(client)
+            await publish_numbered(broker, 1, 3)
+            async with gateway(broker) as app, browser(app.port) as back:
+                coming = asyncio.create_task(back.call("subscribe", {"room": "nfl", "since": since}))
+                # Longer than it waits where there is none.
+                await asyncio.wait([coming], timeout=2 * FIRST_ANSWER_WITHIN_S)
+                assert not coming.done()
+                async with archive(broker, tmp_path):
+                    await coming
+                    assert set(numbers(back)) >= {1, 2}
+                    assert back.gaps == []
 
     async def test_without_an_archive_it_is_at_once_one_gap_and_all_else_works(self, broker: Broker) -> None:
         async with router(broker), gateway(broker) as app, browser(app.port) as client:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import msgpack
 
 from services.archive.app import ArchiveApp
@@ -30,18 +29,26 @@ from shared.history import (
 )
 from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE, ARCHIVE_QUEUE, QUERIES_QUEUE, RAW_EXCHANGE
 from tests.support.broker import Broker
+from tests.support.management import delete_queue
 from tests.support.services import running, until_ready
 
 PATIENCE_S = 15.0
 
 
-async def delete_queues(broker: Broker) -> None:
-    """Take away what tests before this one have left for an archive."""
-    connection = await aio_pika.connect(broker.amqp_url("admin"))
-    async with connection:
-        channel = await connection.channel()
-        for name in (ARCHIVE_QUEUE, QUERIES_QUEUE):
-            await channel.queue_delete(name)
+_brokers: list[Broker] = []
+"""Those that archives have left queues on."""
+
+
+def take_away(broker: Broker) -> None:
+    """Take away what archives have left on a broker: gateways would wait for one."""
+    for name in (ARCHIVE_QUEUE, QUERIES_QUEUE):
+        delete_queue(broker, name)
+
+
+def take_all_away() -> None:
+    """Take away what the archives of a test have left."""
+    while _brokers:
+        take_away(_brokers.pop())
 
 
 @asynccontextmanager
@@ -50,7 +57,9 @@ async def archive(broker: Broker, folder: Path, **settings: Any) -> AsyncIterato
     defaults: dict[str, Any] = {"amqp_url": broker.amqp_url("archive"), "folder": folder}
     app = ArchiveApp(ArchiveSettings(**(defaults | settings)))
     if not _in_use(folder):
-        await delete_queues(broker)
+        await asyncio.to_thread(take_away, broker)
+    if broker not in _brokers:
+        _brokers.append(broker)
     async with running(app):
         await until_ready(app)
         yield app

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import urllib.error
 import urllib.request
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +26,15 @@ def request(broker: Broker, method: str, path: str, payload: object = None) -> A
     with urllib.request.urlopen(call, timeout=10) as response:
         body = response.read()
         return json.loads(body) if body else None
+
+
+def delete_queue(broker: Broker, name: str) -> None:
+    """Delete a queue, if it is there."""
+    try:
+        request(broker, "DELETE", f"/api/queues/%2F/{name}")
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
 
 
 class Vhost:

@@ -33,7 +33,7 @@ class ArchiveInMemory:
         self.documents: list[Document] = []
         self.most = most
         self.is_here = True
-        self.ever_here = True
+        self.expected = True
         self.lags = asyncio.Event()
         self.lags.set()
         """Cleared while it has not stored all that was published."""

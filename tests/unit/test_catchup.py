@@ -227,7 +227,7 @@ async def test_a_room_that_is_opened_while_the_archive_is_away_gets_what_came_in
 
 
 async def test_where_there_never_was_an_archive_nobody_is_told_of_a_gap_for_entering(world: World) -> None:
-    world.archive.is_here = world.archive.ever_here = False
+    world.archive.is_here = world.archive.expected = False
     await world.comes()
     await world.comes(backfill=50)
     for _ in range(10):
