@@ -31,6 +31,7 @@ from benchmarks.failure import BenchmarkError
 from benchmarks.figures import Options, Outcome, log, percentile, rounded, run, share_of_core, table
 from benchmarks.machine import cores, cpu_s, description
 from benchmarks.posts import START_MS, Posts
+from services.archive.settings import MOST_HOURS
 from shared import raw
 from shared.broker import Channel, connect
 from shared.labels import Label
@@ -90,6 +91,8 @@ class Archive:
             "amqp_url": self._broker.amqp_url("archive"),
             "ops_port": self._port,
             "folder": self._folder,
+            # The posts are of one day long ago.
+            "keep_hours": MOST_HOURS,
             "log_level": "warning",
         }
         settings = {f"ROOST_ARCHIVE_{name.upper()}": str(value) for name, value in values.items()}
