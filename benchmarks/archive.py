@@ -118,13 +118,13 @@ def measure(options: Options) -> Outcome:
 
 
 async def _measure(options: Options) -> Outcome:
-    number, queries = (100_000, 300) if options.quick else (1_000_000, 2_000)
+    number, later, queries = (20_000, 12_000, 200) if options.quick else (1_000_000, 40_000, 2_000)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="roost-benchmark-")))
         file = stack.enter_context((folder / "posts").open("w+b"))
-        log.info("making up %d posts", number)
+        log.info("making up %d posts", number + later)
         posts = Posts()
-        _write(posts, file, number + number // 5)
+        _write(posts, file, number + later)
         broker = stack.enter_context(private_broker())
         # No router takes what waits there, and it refuses to be overfull.
         delete_queue(broker, ROUTER_QUEUE)

@@ -2,14 +2,16 @@
 
 A label that can be listed has one key. A text has, of each of its words (what stands between spaces) with a space on
 either side, every three characters in a row and the last two: " nfl " has " nf", "nfl", "fl ", "l ". So three
-characters are one key, and one or two are all keys that begin with them. Short words in the sense of `word.…` have a
-key of their own, for what is in them is in very many others, too.
+characters are one key, and one or two are all keys that begin with them. What stands on both sides of a space is a
+key, too: it is in few texts, even between words that are in many. Short words in the sense of `word.…` have a key of
+their own, for what is in them is in very many others.
 
 Keys only say where to look: whoever finds a version by them asks `Label.matches`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from shared.events import Action
@@ -22,6 +24,7 @@ from shared.labels.word import Word
 
 _LISTED = "\x01"
 _SHORT_WORD = "\x02"
+_BETWEEN = "\x03"
 """First characters of keys that are not a piece of text as it stands."""
 
 _LAST = "\U0010ffff"
@@ -59,14 +62,20 @@ def words_of(facets: Facets) -> set[str]:
     return set(facets.text.split(" ")) if facets.text else set()
 
 
-def listed_keys_of(facets: Facets) -> list[str]:
-    """The keys of all labels of a version that can be listed."""
-    return [begin + value for family, begin in _listed_families for value in family.values(facets)]
+def keys_beside_words(facets: Facets) -> set[str]:
+    """The keys of a version that are of none of its words: of the labels that can be listed, and of its spaces."""
+    keys = {
+        f"{_BETWEEN}{word[-1]}{following[0]}"
+        for word, following in pairwise(facets.text.split(" "))
+        if word and following
+    }
+    keys.update([begin + value for family, begin in _listed_families for value in family.values(facets)])
+    return keys
 
 
 def keys_of(facets: Facets) -> set[str]:
     """All keys of a version."""
-    return set(listed_keys_of(facets)).union(*map(keys_of_word, words_of(facets)))
+    return keys_beside_words(facets).union(*map(keys_of_word, words_of(facets)))
 
 
 def lookups(label: Label) -> list[Lookup] | None:
@@ -87,12 +96,18 @@ def listed_key(label: Label) -> str:
 
 def _of_string(string: str) -> list[Lookup]:
     pieces = dict.fromkeys(string[at : at + 3] for at in range(len(string) - 2))
-    # What has a space in its middle belongs to two words.
-    found = [Lookup(piece) for piece in pieces if piece[1] != " "]
+    found = [Lookup(key) for key in map(_key_of_piece, pieces) if key]
     if found:
         return found
     pairs = dict.fromkeys(string[at : at + 2] for at in range(len(string) - 1)) or [string]
     return [Lookup(pair, whole=False) for pair in pairs if pair.strip(" ")]
+
+
+def _key_of_piece(piece: str) -> str | None:
+    """The key of three characters in a row; None where there is none, beside two spaces."""
+    if piece[1] != " ":
+        return piece
+    return None if " " in (piece[0], piece[2]) else f"{_BETWEEN}{piece[0]}{piece[2]}"
 
 
 def _of_word(word: str) -> list[Lookup]:
@@ -109,13 +124,20 @@ def keys_of_word(word: str) -> Iterable[str]:
 def _compute(word: str) -> tuple[str, ...]:
     padded = f" {word} "
     keys = {padded[at : at + 3] for at in range(len(padded) - 1)}
+    keys.update([_SHORT_WORD + part for part in _parts(word) if 0 < len(part) <= SHORT_WORD])
+    return tuple(keys)
+
+
+def _parts(word: str) -> Iterator[str]:
+    """What of it is a word in the sense of `word.…`."""
+    if word.isalpha():
+        yield word
+        return
     begin = 0
     for end, character in enumerate(f"{word} "):
         if not is_word_character(character):
-            if 0 < end - begin <= SHORT_WORD:
-                keys.add(_SHORT_WORD + word[begin:end])
+            yield word[begin:end]
             begin = end + 1
-    return tuple(keys)
 
 
 _cached = lru_cache(maxsize=100_000)(_compute)

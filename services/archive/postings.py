@@ -6,19 +6,25 @@ versions have is written as a row of numbers, two bytes each; one that many have
 
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
 
-from services.archive.keys import keys_of_word, listed_key, listed_keys_of, words_of
+from services.archive.keys import keys_beside_words, keys_of_word, listed_key, words_of
 from shared.labels import FAMILIES, Facets, Label
 from shared.labels.term import Term
 from shared.labels.word import Word
 
-CHUNK = 2048
+CHUNK = 4096
 """Versions of a chunk."""
 
 _MAP_BYTES = CHUNK // 8
+_RARE = 3
+"""Characters of a string that few words have."""
+
+WORTH = 2
+"""Versions of a chunk that a further key has to rule out: to look it up takes as long as to read one or two."""
+
 _FEW = 30
 """Up to so many bits are set one by one."""
 
@@ -50,21 +56,36 @@ def count(written: bytes) -> int:
 
 def common(all_written: Iterable[bytes]) -> set[int]:
     """The numbers that all have."""
-    bits: int | None = None
-    rows = []
+    maps: list[bytes] = []
+    rows: list[bytes] = []
     for written in all_written:
-        if len(written) == _MAP_BYTES:
-            more = int.from_bytes(written, "little")
-            bits = more if bits is None else bits & more
-        else:
-            rows.append(written)
+        (maps if len(written) == _MAP_BYTES else rows).append(written)
+    in_maps = reduce(_both, maps) if maps else b""
     if not rows:
-        return decode((bits or 0).to_bytes(_MAP_BYTES, "little"))
+        return decode(in_maps)
     rows.sort(key=len)
     found = decode(rows[0])
     for written in rows[1:]:
-        found &= decode(written)
-    return found if bits is None else {number for number in found if bits >> number & 1}
+        found.intersection_update(memoryview(written).cast("H"))
+    return {number for number in found if in_maps[number >> 3] >> (number & 7) & 1} if maps else found
+
+
+def most_telling(all_written: Mapping[str, bytes]) -> list[str]:
+    """Those of the keys that, together, hardly any version has that does not have all; the most telling first.
+
+    What stands in one word often stands together: the rarest keys need not be the ones that tell most.
+    """
+    left = {key: _as_bits(written) for key, written in all_written.items()}
+    found = (1 << CHUNK) - 1
+    chosen: list[str] = []
+    while left:
+        key = min(left, key=lambda key: (left[key] & found).bit_count())
+        common = left.pop(key) & found
+        if chosen and found.bit_count() - common.bit_count() < WORTH:
+            break
+        found = common
+        chosen.append(key)
+    return chosen
 
 
 def united(all_written: Iterable[bytes]) -> set[int]:
@@ -89,6 +110,7 @@ class OpenChunk:
     """The chunk that is being filled. One thread adds to it while others look things up.
 
     It has the words of the texts and not yet their keys: those of a word are the same however many texts have it.
+    The other keys it has.
     """
 
     def __init__(self, number: int, taken: int = 0) -> None:
@@ -99,7 +121,9 @@ class OpenChunk:
         """The greatest `seq` in it."""
         self.oldest = 2**62
         self._words: Postings = {}
-        self._listed: Postings = {}
+        self._others: Postings = {}
+        self._spelled = 0, " "
+        """So many of the words, the first ones, with spaces between."""
         self._removed: set[int] = set()
         self._next = number * CHUNK + taken
 
@@ -122,7 +146,7 @@ class OpenChunk:
     def add(self, number: int, seq: int, facets: Facets) -> None:
         """The version that took this number has these facets."""
         within = number - self.number * CHUNK
-        for postings, keys in ((self._words, words_of(facets)), (self._listed, listed_keys_of(facets))):
+        for postings, keys in ((self._words, words_of(facets)), (self._others, keys_beside_words(facets))):
             for key in keys:
                 row = postings.get(key)
                 if row is None:
@@ -140,7 +164,7 @@ class OpenChunk:
         """The numbers in the segment of the versions that may have a label."""
         base = self.number * CHUNK
         if label.family not in (Term.name, Word.name):
-            return [base + within for within in self._listed.get(listed_key(label), ())]
+            return [base + within for within in self._others.get(listed_key(label), ())]
         found: set[int] | None = None
         for rows in self._rows_of(label):
             more = set().union(*rows)
@@ -153,7 +177,7 @@ class OpenChunk:
         """Every key with the numbers that have it, as it is to be written, in the order of the keys."""
         rows: list[array[int]] = []
         of_key: defaultdict[str, list[int]] = defaultdict(list)
-        for key, row in self._left(self._listed):
+        for key, row in self._left(self._others):
             of_key[key].append(len(rows))
             rows.append(row)
         for word, row in self._left(self._words):
@@ -174,17 +198,39 @@ class OpenChunk:
     def _rows_of(self, label: Label) -> Iterator[list["array[int]"]]:
         """For each piece of a label between spaces, the numbers of all words that it may be a part of."""
         first, *middle = label.value.split(" ")
-        words = list(self._words)
         if not middle:
             holds = FAMILIES[label.family].matches
-            having = [word for word in words if first in word]
+            having = self._words_with(first)
             yield [self._words[word] for word in having if holds(first, Facets("", word))]
             return
         *middle, last = middle
-        yield [self._words[word] for word in words if word.endswith(first)]
-        yield [self._words[word] for word in words if word.startswith(last)]
+        yield [self._words[word] for word in self._words_with(f"{first} ")]
+        yield [self._words[word] for word in self._words_with(f" {last}")]
         for piece in middle:
             yield [self._words[piece]] if piece in self._words else []
+
+    def _words_with(self, string: str) -> list[str]:
+        """The words that have a string in them, where there is a space on either side of each."""
+        if len(string) < _RARE:
+            return [word for word in list(self._words) if string in f" {word} "]
+        spelled = self._spelled_out()
+        found = []
+        at = spelled.find(string)
+        while at >= 0:
+            begin = spelled.rfind(" ", 0, at + 1) + 1
+            end = spelled.find(" ", begin)
+            found.append(spelled[begin:end])
+            at = spelled.find(string, end)
+        return found
+
+    def _spelled_out(self) -> str:
+        """All words in a row: one long string is searched sooner than many short ones."""
+        number, spelled = self._spelled
+        if number < len(self._words):
+            words = list(self._words)
+            spelled = f"{spelled}{' '.join(words[number:])} "
+            self._spelled = len(words), spelled
+        return spelled
 
 
 class _Joined:
@@ -197,11 +243,22 @@ class _Joined:
 
     def of(self, places: list[int]) -> bytes:
         """What any of the rows at some places has, as it is written."""
+        if len(places) == 1:
+            # Most keys are of one word.
+            row = self._rows[places[0]]
+            if len(row) * 2 < _MAP_BYTES:
+                return row.tobytes()
         if sum(map(self._length, places)) * 2 >= _MAP_BYTES:
             return reduce(or_, map(self._bits, places)).to_bytes(_MAP_BYTES, "little")
-        if len(places) == 1:
-            return self._rows[places[0]].tobytes()
         return array("H", sorted(set().union(*map(self._rows.__getitem__, places)))).tobytes()
+
+
+def _both(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") & int.from_bytes(other, "little")).to_bytes(_MAP_BYTES, "little")
+
+
+def _as_bits(written: bytes) -> int:
+    return int.from_bytes(written, "little") if len(written) == _MAP_BYTES else _bits(memoryview(written).cast("H"))
 
 
 def _bits(numbers: Collection[int]) -> int:

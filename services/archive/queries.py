@@ -36,8 +36,9 @@ log = structlog.get_logger()
 
 THREADS = 2
 
-AT_ONCE = 64, 1024
-"""Versions of which is asked at a time whether other files have newer ones: at first, and at most."""
+AT_ONCE = 51, 1024
+"""Versions of which is asked at a time whether other files have newer ones: at first, and at most. Mostly 50 are
+asked for, and one more tells whether these are all."""
 
 LOOK_WITHIN_S = 1.0
 """How long is looked for one answer: two frequent words that hardly ever stand together would be looked for in all

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from services.archive.keys import Lookup, lookups
-from services.archive.postings import CHUNK, OpenChunk, common, count, united
+from services.archive.postings import CHUNK, OpenChunk, common, count, most_telling, united
 from services.archive.segment import Held, Segment
 from services.archive.versions import DESTROYED, Version, facets_of
 from shared.history import Place
@@ -27,12 +27,15 @@ from shared.labels.term import Term
 from shared.labels.word import Word
 
 DENSE = 8
-"""Where more than this part of a chunk is wanted, all of it is read."""
+"""Where one of so many versions in a row is wanted, all of them are read."""
 
 MMAP_BYTES = 512 * 1024 * 1024
 
-MOST_LOOKUPS = 6
-"""Of a long string so many are looked up, the rarest; the rest is asked of the texts."""
+COMPARED = 12
+"""Keys of a long string, the rarest, of which those that tell most are looked up; the rest is asked of the texts."""
+
+TOGETHER = 64
+"""Versions that are looked at in one go, or chunks where these have fewer: a statement costs more than a version."""
 
 FIRST_ROWS, MOST_ROWS = 64, 1024
 """Versions read at a time: few at first, for mostly few are wanted."""
@@ -135,9 +138,10 @@ class Reader:
             chunks = _open_chunks(db, segment)
             # As of those in the file, only what lies in the stretch is looked at: to look takes longer than to read.
             met = [chunk for chunk in chunks if chunk.oldest <= stretch.before.seq and chunk.newest > stretch.after]
-            opened = [_Group(chunk.newest, partial(chunk.find, label)) for chunk in met if not chunk.empty]
-            groups = chain(sorted(opened, key=itemgetter(0), reverse=True), _groups(db, wanted, stretch))
-            in_time = _in_time(groups, until_s)
+            # They are looked at before any chunk of the file, whatever is in them.
+            opened = [_Group(FAR.seq, partial(chunk.find, label)) for chunk in met if not chunk.empty]
+            groups = _together(chain(opened, _groups(db, wanted, stretch)))
+            in_time = _in_time(groups, stretch.before.seq, until_s)
             yield from _in_order((group.newest, _pages(db, want, stretch, group.numbers)) for group in in_time)
 
     def _connection(self, segment: Segment) -> sqlite3.Connection:
@@ -171,10 +175,24 @@ def _moment(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("COMMIT")
 
 
-def _in_time(groups: Iterable[_Group], until_s: float) -> Iterator[_Group]:
+def _together(groups: Iterator[_Group]) -> Iterator[_Group]:
+    """The same, but whoever looks at one in which little is found looks at the next ones in the same go."""
+
+    def numbers(group: _Group) -> Collection[int]:
+        found = list(group.numbers())
+        following = islice(groups, TOGETHER)
+        while len(found) < TOGETHER and (more := next(following, None)) is not None:
+            found += more.numbers()
+        return found
+
+    for group in groups:
+        yield _Group(group.newest, partial(numbers, group))
+
+
+def _in_time(groups: Iterable[_Group], before: int, until_s: float) -> Iterator[_Group]:
     for number, group in enumerate(groups):
-        # One is looked at in any case, so that who goes on from there gets ahead.
-        if number and time.monotonic() > until_s:
+        # Who goes on from there has to get ahead.
+        if number and group.newest < before - 1 and time.monotonic() > until_s:
             raise TooSlowError(group.newest)
         yield group
 
@@ -193,14 +211,14 @@ def _open_chunks(db: sqlite3.Connection, segment: Segment) -> list[OpenChunk]:
 
 def _groups(db: sqlite3.Connection, wanted: Sequence[Lookup], stretch: Stretch) -> Iterator[_Group]:
     """Where to look among what is in the file, by the newest that may be there."""
-    chosen, rest = _rarest(db, wanted)
+    chosen, rest = _chosen(db, wanted)
     if chosen is None:
         return
     joins = "".join(
         f" CROSS JOIN posting AS p{at} ON p{at}.chunk = c.number AND p{at}.key = ?" for at in range(len(chosen))
     )
     columns = "".join(f", p{at}.numbers" for at in range(len(chosen)))
-    parameters: list[object] = [lookup.prefix for lookup in chosen]
+    parameters: list[object] = [*chosen]
     if rest is not None:
         joins += " CROSS JOIN posting AS r ON r.chunk = c.number AND r.key >= ? AND r.key <= ?"
         columns += ", r.numbers"
@@ -225,30 +243,33 @@ def _numbers(rows: list[tuple[Any, ...]], whole: int) -> list[int]:
     return [number * CHUNK + within for within in found or ()]
 
 
-def _rarest(db: sqlite3.Connection, wanted: Sequence[Lookup]) -> tuple[list[Lookup] | None, Lookup | None]:
+def _chosen(db: sqlite3.Connection, wanted: Sequence[Lookup]) -> tuple[list[str] | None, Lookup | None]:
     """Which to look up: whole keys, and one that is a range of keys. (None, None) where no chunk is there."""
     (last,) = db.execute("SELECT max(number) FROM chunk").fetchone()
     if last is None:
         return None, None
-    whole = [lookup for lookup in wanted if lookup.whole]
+    # The last one of a file may be small.
+    sample = max(0, last - 1)
+    whole = [lookup.prefix for lookup in wanted if lookup.whole]
     ranges = [lookup for lookup in wanted if not lookup.whole]
     if len(whole) > 1:
         rows = db.execute(
             "SELECT p.key, p.numbers FROM json_each(?) AS wanted"
             " CROSS JOIN posting AS p ON p.chunk = ? AND p.key = wanted.value",
-            (json.dumps([lookup.prefix for lookup in whole]), last),
+            (json.dumps(whole), sample),
         )
-        sizes = {key: count(written) for key, written in rows.fetchall()}
-        whole.sort(key=lambda lookup: sizes.get(lookup.prefix, 0))
+        written = dict.fromkeys(whole, b"") | dict(rows.fetchall())
+        rarest = sorted(whole, key=lambda key: count(written[key]))[:COMPARED]
+        whole = most_telling({key: written[key] for key in rarest})
     if len(ranges) > 1:
         keys = {
             lookup: db.execute(
-                "SELECT count(*) FROM posting WHERE chunk = ? AND key >= ? AND key <= ?", (last, *lookup.range)
+                "SELECT count(*) FROM posting WHERE chunk = ? AND key >= ? AND key <= ?", (sample, *lookup.range)
             ).fetchone()[0]
             for lookup in ranges
         }
         ranges.sort(key=keys.__getitem__)
-    return whole[:MOST_LOOKUPS], ranges[0] if ranges else None
+    return whole, ranges[0] if ranges else None
 
 
 def _pages(
@@ -260,15 +281,16 @@ def _pages(
     source, conditions = "version AS v", ""
     if numbers is not None:
         wanted = numbers()
-        if len(wanted) > CHUNK // DENSE:
+        if not wanted:
+            return
+        first, last = min(wanted), max(wanted)
+        if len(wanted) * DENSE > max(CHUNK, last - first):
             # Of so many it is quicker to look at all that lie between.
             conditions = "v.number BETWEEN :first AND :last AND "
-            bound |= {"first": min(wanted), "last": max(wanted)}
-        elif wanted:
+            bound |= {"first": first, "last": last}
+        else:
             source = "json_each(:numbers) AS j CROSS JOIN version AS v ON v.number = j.value"
             bound |= {"numbers": json.dumps(list(wanted))}
-        else:
-            return
     # The plus keeps SQLite from taking the index of all places where it is told which versions to look at.
     seq = "v.seq" if numbers is None else "+v.seq"
     conditions += f"{seq} > :after AND {seq} <= :seq AND ({seq}, v.id) < (:seq, :id)"
@@ -287,16 +309,26 @@ def _pages(
 
 
 def _in_order(groups: Iterator[tuple[int, Iterator[Version]]]) -> Iterator[Version]:
-    """The versions of all groups, newest first. The groups come by the newest that they may have."""
+    """The versions of all groups, newest first. The groups come by the newest that they may have.
+
+    Where `groups` raises `TooSlowError` so does this, after all that is newer than what that names.
+    """
     heads: list[tuple[Version, Iterator[Version]]] = []
-    for newest, versions in groups:
+    late: TooSlowError | None = None
+    while late is None:
+        try:
+            newest, versions = next(groups, (NOWHERE, None))
+        except TooSlowError as error:
+            late, newest, versions = error, error.from_seq, None
         while heads and max(heads, key=_place_of_head)[0].seq > newest:
             yield _step(heads)
+        if versions is None:
+            break
         first = next(versions, None)
         if first is not None:
             heads.append((first, versions))
-    while heads:
-        yield _step(heads)
+    if late is not None:
+        raise late
 
 
 def _step(heads: list[tuple[Version, Iterator[Version]]]) -> Version:

@@ -11,8 +11,9 @@ import pytest
 
 from services.archive.app import ArchiveApp
 from services.archive.settings import ArchiveSettings
+from shared import raw
 from shared.events import Tweet
-from shared.history import Answer, Place
+from shared.history import MARK_KEY, Answer, Place
 from shared.lifecycle import StartError
 from tests.support.archive import Asking, Chain, archive, asking, documents, texts
 from tests.support.broker import Broker
@@ -69,6 +70,21 @@ async def test_a_mark_says_that_all_published_before_can_be_asked_for(broker: Br
             await chain.publish(*([tweet(f"nfl {number}")] for _ in range(5)))
             assert await somebody.mark() >= chain.last
             assert len((await somebody.tweets(f"word.{number}")).documents) == 5
+
+
+async def test_what_a_gateway_sends_between_the_tweets_is_a_mark_whatever_is_in_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    async with archive(broker, tmp_path), asking(broker) as somebody:
+        said = tweet("nfl")
+        await publish(broker, said)
+        complete_to = await somebody.mark()
+        for forged in (tweet("forged"), edited(said, "forged"), deleted(said)):
+            body = raw.join([raw.pack_entry(forged, complete_to + 1)])
+            answer = await somebody._ask(MARK_KEY, raw.TYPE, body)
+            assert (answer.error, answer.complete_to) == (None, complete_to)
+        assert texts(await somebody.tweets("all")) == ["nfl"]
+        assert not documents(await somebody.tweets("action.destroy"))
 
 
 async def test_what_can_not_be_read_is_passed_over_and_what_is_not_understood_is_said(

@@ -10,7 +10,7 @@ import msgpack
 
 from services.archive import reading
 from services.archive.batches import read
-from services.archive.postings import OpenChunk
+from services.archive.postings import CHUNK, OpenChunk
 from shared import raw
 from shared.events import to_document
 from shared.history import LabelsQuery, Place, TweetsQuery
@@ -40,21 +40,25 @@ def looked_at() -> Iterator[set[int]]:
 
 
 def test_many_labels_of_a_short_stretch_are_asked_for_at_once_and_only_there(tmp_path: Path) -> None:
+    last = 2 * CHUNK + 1900
     with kept(tmp_path) as archive:
-        archive.store.add([batch(*((n, tweet(f"number {n} of {n % 150}!")) for n in range(1, 6001)))])
+        archive.store.add([batch(*((n, tweet(f"number {n} of {n % 150}!")) for n in range(1, last + 1)))])
         labels = tuple(f"term.of%20{n}!" for n in range(100))
-        query = LabelsQuery(labels=labels, since=5900, until=5950, limit=50)
+        query = LabelsQuery(labels=labels, since=last - 100, until=last - 50, limit=50)
         with looked_at() as chunks:
             found = unpacked(archive.ask(query))
-        assert [document["seq"] for document in found] == [n for n in range(5950, 5900, -1) if n % 150 < 100]
+        assert [document["seq"] for document in found] == [
+            n for n in range(last - 50, last - 100, -1) if n % 150 < 100
+        ]
         assert chunks == {2}
+        early = 150 * (CHUNK // 100)
         with looked_at() as chunks:
-            found = unpacked(archive.ask(LabelsQuery(labels=labels, since=3000, until=3010, limit=50)))
-        assert [document["seq"] for document in found] == list(range(3010, 3000, -1))
+            found = unpacked(archive.ask(LabelsQuery(labels=labels, since=early, until=early + 10, limit=50)))
+        assert [document["seq"] for document in found] == list(range(early + 10, early, -1))
         assert chunks == {1}, "those in memory are not looked at, either"
-        few = archive.ask(LabelsQuery(labels=("word.number",), since=5900, until=5950, limit=10))
-        assert [document["seq"] for document in unpacked(few)] == list(range(5950, 5940, -1))
-        assert few.from_seq == 5940
+        few = archive.ask(LabelsQuery(labels=("word.number",), since=last - 100, until=last - 50, limit=10))
+        assert [document["seq"] for document in unpacked(few)] == list(range(last - 50, last - 60, -1))
+        assert few.from_seq == last - 60
 
 
 def test_what_is_missing_after_the_end_of_a_stretch_is_not_missing_in_it(tmp_path: Path) -> None:
