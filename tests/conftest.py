@@ -28,11 +28,27 @@ def no_archive_left() -> Iterator[None]:
     take_all_away()
 
 
+ON_BROKER = [
+    *(f"tests/integration/test_{name}.py" for name in ("archive", "bindings", "healing", "history", "ingest")),
+    *(f"tests/integration/test_{name}.py" for name in ("ingest_state", "overflow", "rights", "router")),
+    "tests/e2e/test_stream.py",
+]
+"""Tests of what depends on the broker most: of the version that is there, and of how it does what."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a marker for them."""
+    config.addinivalue_line("markers", "on_broker: depends on the broker most; CI runs it on two versions of it")
+
+
 ORDER = ("unit", "integration", "e2e", "browser", "local", "compose")
 """Fast ones first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders of tests in `ORDER`."""
+    """Mark the tests of `ON_BROKER`, and run the folders of tests in `ORDER`."""
     root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root.parent).as_posix() in ON_BROKER:
+            item.add_marker("on_broker")
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))

@@ -33,7 +33,7 @@ async def talking(host: JetstreamServer, said: list[str]) -> AsyncIterator[None]
         while True:
             message = host.post(f"nfl number {len(said)}")
             said.append(f"bsky:{message['did']}/{message['commit']['rkey']}")
-            await asyncio.sleep(0.004)  # the pace at which they do
+            await asyncio.sleep(0.002)  # the pace at which they do
 
     talker = asyncio.create_task(talk())
     try:
@@ -116,7 +116,7 @@ async def test_a_broker_that_goes_away_and_comes_back_costs_nothing(broker: Brok
 async def test_the_budget_of_a_day_holds_over_restarts(broker: Broker, kill: bool) -> None:
     async with x_server() as server, processes(broker) as start, ledger(broker) as taken:
         settings = {"source": "x", "x_api": server.url, "x_bearer_token": TOKEN, "x_rules": "nfl", "x_budget": 20}
-        for _ in range(3):
+        for _ in range(2):
             ingest = await start.start("ingest", **settings)
             await eventually(lambda ingest=ingest: server.streaming or "budget" in ingest.log())
             wanted = min(20, len(taken.events) + 12)

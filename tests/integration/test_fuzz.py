@@ -203,7 +203,8 @@ async def attack(broker: Broker, frames: int, *, connections: int, handshakes: i
             app._server.eio.ping_interval = 3
             good = await (await RawSocket.open(app.port)).join()
             await good.ask("subscribe", "")
-            watching = asyncio.create_task(watch(feed, good))
+            enough = asyncio.Event()
+            watching = asyncio.create_task(watch(feed, good, enough))
             jobs: list[Awaitable[int]] = []
             each = frames * 4 // 5 // connections
             jobs += [on_websockets(app, Fuzz(seed), each) for seed in range(connections)]
@@ -222,19 +223,15 @@ async def attack(broker: Broker, frames: int, *, connections: int, handshakes: i
                 more += 1
                 some = [on_websockets(app, Fuzz(3000 + more * 50 + seed), each) for seed in range(50)]
                 sent += sum(await asyncio.gather(*some))
-            watching.cancel()
+            # Those that only polled are noticed when they answer no ping, or have not said CONNECT.
+            ping_at_once(app, lambda _: True)
+            await eventually(lambda: ping_at_once(app, lambda socket: not socket._pinged) == 0)
+            enough.set()
             longest, number = await watching
             assert number > 10
             assert longest < 3, "seconds from sending a tweet to its arrival"
             assert metric("roost_gateway_client_mistakes_total") > 0
-            # Those that only polled are noticed when they answer no ping, or have not said CONNECT.
-            app._server.eio.ping_timeout = 0.1
-            for socket in list(app._server.eio.sockets.values()):
-                if not socket.upgraded:
-                    socket._look_again(0.0, socket._ping)
-            await eventually(lambda: len(app._server.eio.sockets) == 1)
-            # The one that is left answers when it reads, which it does not all the time.
-            app._server.eio.ping_timeout = 20
+            assert len(app._server.eio.sockets) == 1
             assert await good.ask("subscribe", "still there") is True
             assert await good.ask("unsubscribe", "still there") is True
             await eventually(lambda: [room.name for room in app._rooms.all()] == ["all"])
@@ -247,26 +244,37 @@ async def attack(broker: Broker, frames: int, *, connections: int, handshakes: i
             good.cut()
             await eventually(lambda: not app._server.eio.sockets)
             assert not manager.rooms
-            del good, jobs, watching, socket
+            del good, jobs, watching
     await eventually(lambda: asyncio.all_tasks() <= before, what="no task is left")
     await eventually(lambda: gc.collect() >= 0 and not any(isinstance(one, Connection) for one in gc.get_objects()))
     assert [line for line in logs if line["log_level"] in ("warning", "error", "critical")] == []
 
 
-async def watch(feed: Feed, good: RawSocket) -> tuple[float, int]:
-    """Send tweets until cancelled; returns the longest time one took to the client, and how many there were."""
+def ping_at_once(app: GatewayApp, which: Callable[[Connection], bool]) -> int:
+    """Ping those of the clients without a WebSocket, who have little time to answer; returns how many there are."""
+    eio = app._server.eio
+    polling = [socket for socket in list(eio.sockets.values()) if not socket.upgraded]
+    # Only for these: who is pinged meanwhile has all the time that there is on the Internet.
+    eio.ping_timeout = 0.1
+    for socket in polling:
+        if which(socket):
+            socket._ping()
+    eio.ping_timeout = 20
+    return len(polling)
+
+
+async def watch(feed: Feed, good: RawSocket, enough: asyncio.Event) -> tuple[float, int]:
+    """Send tweets until it is enough; returns the longest time one took to the client, and how many there were."""
     longest, number = 0.0, 0
-    while True:
+    while not enough.is_set():
         began = time.monotonic()
-        try:
-            await feed.send([str(number)])
-            while good.texts("all")[-1:] != [str(number)]:
-                good.take(await good.text())
-            longest = max(longest, time.monotonic() - began)
-            number += 1
-            await asyncio.sleep(0.02)  # the pace at which people tweet
-        except asyncio.CancelledError:
-            return longest, number
+        await feed.send([str(number)])
+        while good.texts("all")[-1:] != [str(number)]:
+            good.take(await good.text())
+        longest = max(longest, time.monotonic() - began)
+        number += 1
+        await asyncio.sleep(0.02)  # the pace at which people tweet
+    return longest, number
 
 
 @on("uvloop")

@@ -219,13 +219,3 @@ async def test_a_broker_with_older_definitions_costs_only_what_sources_say(
             assert sum(said in line["event"] for line in logs) == 1, "it is said once"
         finally:
             await channel.declare_exchange(SOURCES_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-
-
-async def test_after_a_restart_of_the_broker_sources_are_heard_again(broker: Broker) -> None:
-    async with gateway(broker) as app, listener(app.port) as client:
-        await heard(broker)
-        await asyncio.to_thread(broker.restart)
-        await heard(broker)
-        async with ingest(broker) as say:
-            await say(SourceStatus(source="x", state="away", detail="no answer"))
-        await eventually(lambda: client.states() == [("x", "away", "no answer")])

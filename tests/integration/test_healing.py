@@ -14,6 +14,9 @@ from services.router.app import RouterApp
 from services.router.settings import RouterSettings
 from shared.broker import BrokerLostError, connect
 from shared.lifecycle import Service
+from shared.sources import SourceStatus
+from tests.integration.test_gateway_sources import heard, listener
+from tests.integration.test_gateway_sources import ingest as sources_of
 from tests.integration.test_ingest import Posts
 from tests.support.broker import Broker
 from tests.support.browsers import browser
@@ -24,10 +27,20 @@ from tests.support.tweets import tweet
 from tests.support.waiting import eventually
 
 
-async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tweets_flow(broker: Broker) -> None:
+async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tweets_and_sources_are_heard_of(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A broker takes its time to restart; nobody waits longer than that.
+    monkeypatch.setattr("shared.broker.LONGEST_DELAY_S", 0.5)
     source = Posts(can_wait=True, number=0)
     ingest = IngestApp(IngestSettings(amqp_url=broker.amqp_url("ingest")), source)
-    async with router(broker) as routing, gateway(broker) as app, running(ingest), browser(app.port) as client:
+    async with (
+        router(broker) as routing,
+        gateway(broker) as app,
+        running(ingest),
+        browser(app.port) as client,
+        listener(app.port) as listening,
+    ):
         for room in ("nfl", "url", "tag/a.b"):
             await client.call("subscribe", room)
         assert client.status == [True]
@@ -46,6 +59,10 @@ async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tw
             return "nfl after the restart" in client.texts("nfl")
 
         await eventually(arrives)
+        await heard(broker)
+        async with sources_of(broker) as say:
+            await say(SourceStatus(source="x", state="away", detail="no answer"))
+        await eventually(lambda: ("x", "away", "no answer") in listening.states())
 
 
 @pytest.mark.slow

@@ -25,6 +25,12 @@ from tests.support.waiting import eventually
 EVENTS = [tweet(f"post {number}") for number in range(400)]
 
 
+@pytest.fixture
+def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that falls silent is given up sooner."""
+    monkeypatch.setattr("shared.broker.HEARTBEAT_S", 1)
+
+
 def app_of(broker: Broker, source: ListSource, url: str = "") -> IngestApp:
     return IngestApp(IngestSettings(amqp_url=url or broker.amqp_url("ingest")), source)
 
@@ -94,6 +100,7 @@ async def test_a_broker_that_was_away_is_no_reason_to_read_again(broker: Broker)
     assert len(taken.events) == 100
 
 
+@pytest.mark.usefixtures("short_heartbeat")
 async def test_who_was_cut_off_and_finds_another_one_at_work_lets_go(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +139,7 @@ class Noting(ListSource):
                 await asyncio.wait_for(notes.keep(f"{self._by} has ended"), 0.5)
 
 
+@pytest.mark.usefixtures("short_heartbeat")
 async def test_the_last_words_of_one_who_is_cut_off_do_not_come_after_those_of_another(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +159,7 @@ async def test_the_last_words_of_one_who_is_cut_off_do_not_come_after_those_of_a
         assert state.notes == "the first has ended"
 
 
+@pytest.mark.usefixtures("short_heartbeat")
 async def test_a_source_that_lets_one_reader_in_is_let_go_of_without_the_broker(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from services.gateway.app import GatewayApp
 from services.gateway.connection import Connection
+from services.gateway.engine import websocket
 from tests.support.broker import Broker, free_port
 from tests.support.engineio_client import PING, Feed, Poller, RawSocket, all_of, feeding, on
 from tests.support.processes import processes
@@ -201,6 +202,13 @@ async def test_who_stops_polling_is_bounded_and_cut_off_whatever_it_asks(broker:
         assert metric("roost_gateway_stalled") == 0
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of what a client asks is read in a second: answers that it does not take pile up sooner."""
+    monkeypatch.setattr(websocket, "MESSAGES_PER_S", 1000.0)
+
+
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("asks", ["requests", "pings"])
 @on("uvloop", "asyncio")
 async def test_who_asks_and_takes_no_answers_is_not_read_any_more_and_cut_off(broker: Broker, asks: str) -> None:

@@ -1,7 +1,7 @@
 """The tweets of a room page by page over HTTP, as the page and other programs read them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -45,13 +45,14 @@ class Api:
 
 @asynccontextmanager
 async def api(broker: Broker, folder: Path | None, **settings: Any) -> AsyncIterator[Api]:
-    async with gateway(broker, **settings) as app, aiohttp.ClientSession() as session:
-        if folder is None:
-            yield Api(session, app.port)
-            return
-        async with archive(broker, folder):
+    async with AsyncExitStack() as stack:
+        if folder is not None:
+            await stack.enter_async_context(archive(broker, folder))
+        app = await stack.enter_async_context(gateway(broker, **settings))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        if folder is not None:
             await eventually(app._history._present.is_set, what="the gateway knows of the archive")
-            yield Api(session, app.port)
+        yield Api(session, app.port)
 
 
 async def test_page_by_page_one_reads_every_tweet_once_newest_first(broker: Broker, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,6 +23,12 @@ from tests.support.waiting import eventually_now
 ROOT = Path(__file__).parents[2]
 IMAGE = "rabbitmq:4.3-management"
 START_S = 90.0
+
+_STOPPED = b"Management plugin: to stop collect_statistics."
+"""The last that a node of RabbitMQ 3 logs when it is told to stop: connections, queues and stores are closed.
+
+Its management plugin asks somebody then who waits for it, for five seconds, each time.
+"""
 
 
 @dataclass
@@ -164,9 +171,27 @@ def _node(binaries: Path) -> Iterator[Broker]:
             return subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         def restart() -> None:
-            _end(processes.pop())
+            path = folder / "log" / "node.log"
+            server, said = processes[-1], path.stat().st_size
+            server.terminate()
+            eventually_now(
+                lambda: server.poll() is not None or _STOPPED in path.read_bytes()[said:],
+                within_s=30,
+                what="the broker has stopped in good order",
+            )
+            kill()
             processes.append(start(node.server()))
             _wait_until_ready(broker)
+
+        def kill() -> None:
+            server = processes.pop()
+            # The server's own process: what was started is a script that waits for it.
+            for path in (folder / "data").glob("*.pid"):
+                number = path.read_text()
+                path.unlink()
+                with contextlib.suppress(ProcessLookupError, ValueError):
+                    os.kill(int(number), signal.SIGKILL)
+            _end(server)
 
         def ctl(*arguments: str) -> None:
             command = [str(binaries / "rabbitmqctl"), *arguments]
@@ -182,6 +207,9 @@ def _node(binaries: Path) -> Iterator[Broker]:
             _wait_until_ready(broker)
             yield broker
         finally:
+            # In no order at all: its data go with it.
+            if len(processes) > 1:
+                kill()
             for process in reversed(processes):
                 _end(process)
             log.close()

@@ -18,6 +18,9 @@ PATIENCE_S = 15.0
 _SETTLE_S = 0.001
 """Real time between two turns, in which sockets on loopback do their work."""
 
+_SETTLE_ROUNDS = 20
+"""Rounds of the event loop between two turns, before and after that time: as many steps of a conversation."""
+
 
 class TurnedClock:
     """Injected as a source's `Clock`."""
@@ -102,5 +105,7 @@ class TurnedClock:
 
 async def settled() -> None:
     """Let what is under way between two sockets of this process arrive."""
-    for _ in range(4):
-        await asyncio.sleep(_SETTLE_S / 2)
+    for pause_s in (0.0, _SETTLE_S / 2):
+        for _ in range(_SETTLE_ROUNDS):
+            await asyncio.sleep(0)
+        await asyncio.sleep(pause_s)

@@ -161,7 +161,7 @@ class TestExpressions:
     def test_a_label_as_x_would_have_it(self, family: str, value: str, text: str | None) -> None:
         assert expression(Label.of(family, value)) == text
 
-    @settings(deadline=None, max_examples=600)
+    @settings(deadline=None, max_examples=300)
     @given(labels)
     @example(Label.of("term", "nfl OR lang:en"))
     @example(Label.of("term", 'a" OR "b'))

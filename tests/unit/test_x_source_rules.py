@@ -311,7 +311,7 @@ async def test_while_the_budget_is_used_up_nothing_is_asked() -> None:
         await clock.turn(3600)
         assert len(server.rule_requests) == requests
         assert asking(reader) == {}
-        await clock.turn(24 * 3600)
+        await clock.turn(23 * 3600)
         await streaming(server)
         assert ours(server) == ["nba", "nfl"]
 
