@@ -3,13 +3,14 @@
 import asyncio
 import heapq
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from aiohttp import web
 
 from services.gateway.auth import DeniedError, Grant, TokenCheck, bearer_token
 from services.gateway.connection import Connection
+from services.gateway.origins import ANY
 from services.gateway.rooms import Rooms
 from services.gateway.sources import Sources
 from services.gateway.timeline import Timeline
@@ -30,11 +31,26 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+STATIC = "/_/static/"
+API = "/_/api/"
+
+PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization", "Access-Control-Max-Age": "7200"}
+"""What a page of another origin is told before it sends a token. Whether its origin may read, `_readers` says."""
+
 
 def add_routes(
-    app: web.Application, rooms: Rooms[Connection], sources: Sources, timeline: Timeline, check: TokenCheck
+    app: web.Application,
+    rooms: Rooms[Connection],
+    sources: Sources,
+    timeline: Timeline,
+    check: TokenCheck,
+    *,
+    origins: Collection[str] = (),
 ) -> None:
-    """Serve everything that is not Socket.IO. What no other route takes is the URL of a room."""
+    """Serve everything that is not Socket.IO. What no other route takes is the URL of a room.
+
+    Pages of `origins` may read what is told of rooms and tweets; the page's files anybody may read.
+    """
 
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
@@ -76,12 +92,17 @@ def add_routes(
             # A name that no file can have: too long, for one.
             raise web.HTTPNotFound(text="there is nothing here\n") from error
 
-    async def secure(_: web.Request, response: web.StreamResponse) -> None:
+    async def preflight(_: web.Request) -> web.Response:
+        return web.Response(status=204, headers=PREFLIGHT)
+
+    async def secure(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(SECURITY_HEADERS)
+        response.headers.update(_readers(request, origins))
 
     app.on_response_prepare.append(secure)
     app.middlewares.append(no_such_file)
-    app.router.add_static("/_/static", WEB)
+    app.router.add_static(STATIC, WEB)
+    app.router.add_options("/_/api/{rest:.*}", preflight)
     app.router.add_get("/_/api/rooms", list_rooms)
     app.router.add_get("/_/api/rooms/{label}/tweets", list_tweets)
     app.router.add_get("/_/api/sources", list_sources)
@@ -89,6 +110,18 @@ def add_routes(
     app.router.add_get("/favicon.ico", favicon)
     app.router.add_get("/robots.txt", robots)
     app.router.add_get("/{room:.*}", page)
+
+
+def _readers(request: web.Request, origins: Collection[str]) -> dict[str, str]:
+    """Which pages of other origins a browser lets read an answer, as headers."""
+    if request.path.startswith(STATIC):
+        # `roost.js` is for every page; modules and fonts of another origin are only used with this.
+        return {"Access-Control-Allow-Origin": ANY}
+    if not origins or not request.path.startswith(API):
+        return {}
+    origin = request.headers.get("Origin", "")
+    may = ANY in origins or origin in origins
+    return {"Vary": "Origin", **({"Access-Control-Allow-Origin": origin} if origin and may else {})}
 
 
 def _may_see(grant: Grant, key: str) -> bool:

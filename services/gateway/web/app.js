@@ -3,18 +3,17 @@
 import { h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { History } from "./history.js";
-import { Joining, PASSING } from "./joining.js";
 import { listen } from "./keys.js";
 import { Notes } from "./notes.js";
 import { Pace } from "./pace.js";
 import { fromLabel, fromPath, pathFor } from "./room.js";
+import { connect } from "./roost.mjs";
 import { tick } from "./time.js";
 import { TokenForm } from "./token.js";
-import { io } from "./vendor/socket.io.esm.min.js";
 
 const ANNOUNCE_MS = 10_000;
 const POINTING_MS = 1_500;
-const RETRY_MS = 5_000;
+const BACKFILL = 50;
 const ASLEEP_MS = 90_000; // a hidden page's timers come once a minute; what takes longer was asleep
 
 const at = (id) => document.getElementById(id);
@@ -23,6 +22,7 @@ const [root, status, pause, pending, empty, announcer] =
 
 let room = fromPath(location.pathname);
 let joined = false;
+let filling = null; // what is coming as long as there is no answer: the "first" tweets, or "missed" ones
 let refusal = null;
 let brokerLive = true;
 let everConnected = false;
@@ -32,20 +32,19 @@ let pointingUntil = 0;
 let unseen = 0;
 let unannounced = 0;
 let titleTimer = 0;
-let retryTimer = 0;
 let beat = Date.now();
 
 const pace = new Pace(at("wire"));
 const notes = new Notes(at("notes"), room);
-const token = new TokenForm(at("token"), () => socket.disconnect().connect());
-const held = () => joining.filling !== null || waitsForReader() || performance.now() < pointingUntil;
+const token = new TokenForm(at("token"), () => roost.reconnect());
+const held = () => filling !== null || waitsForReader() || performance.now() < pointingUntil;
 const feed = new Feed(root, { room, held, changed });
 const history = new History(feed, {
   list: root,
   below: at("older"),
   wanted: () => reading || !feed.full,
   headers: () => token.headers,
-  added: (documents) => joining.watch(documents),
+  added: (documents) => following.watch(documents),
 });
 
 // --- what the reader does -------------------------------------------------------------------
@@ -120,7 +119,7 @@ document.addEventListener("visibilitychange", () => {
 
 function changed(added) {
   const { count, more } = feed.waiting;
-  pending.hidden = joining.filling === "first" || !(count > 0 ? waitsForReader() : reading && feed.long);
+  pending.hidden = filling === "first" || !(count > 0 ? waitsForReader() : reading && feed.long);
   if (!pending.hidden) pending.textContent = count > 0 ? `Show ${count}${more ? "+" : ""} new` : "Back to the newest";
   if (added > 0 && !document.hidden) announceLater(added);
   history.kick();
@@ -140,7 +139,7 @@ function announceLater(added) {
 function state() {
   if (token.asks) return "locked";
   if (refusal) return "refused";
-  if (!socket.connected) return everConnected ? "reconnecting" : "connecting";
+  if (!roost.connected) return everConnected ? "reconnecting" : "connecting";
   if (!joined) return everConnected && feed.size > 0 ? "reconnecting" : "connecting";
   return brokerLive ? "live" : "waiting";
 }
@@ -164,7 +163,7 @@ function said() {
   const [title, hint] = {
     live: [room.empty, ["The first will appear here. Meanwhile try ", link("/nfl"), " or ", link("/url"), "."]],
     waiting: ["The stream is away", ["Tweets come again by themselves when it is back."]],
-    refused: [refusal?.message ?? "", insteadOf(refusal?.code)],
+    refused: [refusal?.message ?? "", insteadOf(refusal ?? {})],
   }[now] ?? [];
   empty.hidden = title === undefined || (feed.size > 0 && now !== "refused") || feed.waiting.count > 0;
   if (!empty.hidden && at("empty-title").textContent !== title) {
@@ -173,12 +172,12 @@ function said() {
   }
 }
 
-function insteadOf(code) {
+function insteadOf({ code, again }) {
   if (code === "not_allowed") {
     const ask = () => { token.ask(); said(); };
     return [h("button", { type: "button", className: "plain", onclick: ask }, "Use another token"), " or another room."];
   }
-  if (!socket.connected || PASSING.has(code)) return ["It is tried again by itself."];
+  if (!roost.connected || again) return ["It is tried again by itself."];
   return ["Try ", link("/nfl"), " or ", link("/url"), "."];
 }
 
@@ -207,7 +206,7 @@ function titled() {
 function everySecond() {
   const slept = Date.now() - beat > ASLEEP_MS;
   beat = Date.now();
-  if (slept && !token.asks) comeBack();
+  if (slept && !token.asks) roost.reconnect(); // its network may have gone without a word
   if (document.hidden) return;
   tick(root);
   notes.draw();
@@ -219,74 +218,78 @@ function everySecond() {
 
 // --- what the server sends ------------------------------------------------------------------
 
-const socket = io({
-  transports: ["websocket", "polling"],
-  tryAllTransports: true,
-  reconnectionDelay: 500,
-  reconnectionDelayMax: 5_000,
-  auth: (answer) => answer(token.auth),
+const roost = connect(location.origin, { auth: () => token.auth });
+const following = roost.room(location.pathname.slice(1), {
+  backfill: BACKFILL,
+  documents: () => feed.documents,
+  since: () => feed.newest,
 });
 
-const joining = new Joining(socket, feed, location.pathname.slice(1), (answer) => {
-  refusal = answer.error ?? null;
-  joined = !refusal;
-  if (joined) {
-    room = fromLabel(answer.label);
-    feed.room = room;
-    notes.room = room;
-    named();
-    history.open(answer.label);
-  }
-  said();
-});
-
-// A network that was away while the page was put away or asleep may not have been noticed.
-function comeBack() {
-  socket.disconnect().connect();
+// What was there before the reader stands there at once, whatever the reader does; what they missed is new.
+function filled() {
+  const what = filling;
+  filling = null;
+  if (what === "first") feed.release({ quietly: true });
+  else if (what) feed.kick();
 }
 
-// `error` has a code where the server has refused the connection, and says why.
-function away(error) {
-  joined = false;
-  joining.leave();
-  refusal = error?.data?.code ? { code: error.data.code, message: error.message } : null;
-  brokerLive = true; // until the next server says; its word may come before `connect` does
-  notes.clear();
-  if (refusal?.code.startsWith("token_")) token.ask(refusal);
-  said();
-  // The library comes back by itself, but not to a server that sent it away.
-  clearTimeout(retryTimer);
-  if (!socket.active && !token.asks) retryTimer = setTimeout(() => socket.connect(), RETRY_MS);
-}
-
-socket.on("connect", () => {
+roost.on("connect", () => {
   everConnected = true;
   refusal = null;
   token.done();
-  joining.join();
   said();
 });
-socket.on("disconnect", () => away());
-socket.on("connect_error", away);
-socket.on("status", ({ live }) => {
+// `refused` is why the server does not take the connection, if it has said so.
+roost.on("away", (refused) => {
+  joined = false;
+  filled();
+  refusal = refused;
+  brokerLive = true; // until the next server says; its word may come before `connect` does
+  notes.clear();
+  if (refused?.code.startsWith("token_")) token.ask(refused);
+  said();
+});
+roost.on("status", ({ live }) => {
   brokerLive = live;
   said();
 });
-socket.on("source", (source) => notes.source(source));
-socket.on("asking", (asking) => notes.asking(asking));
-socket.on("newTweet", (tweet) => {
-  const { filling } = joining;
+roost.on("source", (source) => notes.source(source));
+
+following.on("begin", () => {
+  joined = false;
+  filling = feed.newest === null ? "first" : "missed";
+  said();
+});
+following.on("ready", ({ label }) => {
+  joined = true;
+  refusal = null;
+  room = fromLabel(label);
+  feed.room = room;
+  notes.room = room;
+  named();
+  history.open(label);
+  said();
+  filled();
+});
+following.on("refused", (refused) => {
+  joined = false;
+  if (refused.code !== "late") refusal = refused;
+  said();
+  filled();
+});
+following.on("asking", (asking) => notes.asking(asking));
+following.on("tweet", (tweet) => {
   if (!feed.add(tweet, { missed: filling === "missed" }) || filling === "first") return;
   if (filling === null) pace.note();
   if (!document.hidden) return;
   unseen += 1;
   titleTimer ||= setTimeout(titled, 300);
 });
-socket.on("updateTweet", (tweet) => feed.update(tweet));
-socket.on("destroyTweet", (tweet) => feed.destroy(tweet));
-socket.on("gap", ({ missed }) => feed.gap(missed));
+following.on("update", (tweet) => feed.update(tweet));
+following.on("destroy", (tweet) => feed.destroy(tweet));
+following.on("gap", ({ missed }) => feed.gap(missed));
 
-window.addEventListener("pageshow", ({ persisted }) => persisted && comeBack());
+window.addEventListener("pageshow", ({ persisted }) => persisted && roost.reconnect()); // as after sleep
 window.history.scrollRestoration = "manual"; // other tweets stand there now
 
 named();

@@ -5,6 +5,7 @@ const NAMED = { "": "all", all: "all", url: "has_url", has_url: "has_url", has_m
 const RESERVED = new Set(["socket.io", "_", "favicon.ico", "robots.txt"]);
 
 const FAMILIES = {
+  __proto__: null,
   all: () => ["all", "Every tweet", "No tweet yet"],
   has_url: () => ["url", "Tweets with a link", "No tweet with a link yet"],
   has_media: () => ["media", "Tweets with a picture, a video or a GIF", "No tweet with a picture yet"],

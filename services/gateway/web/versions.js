@@ -1,15 +1,20 @@
 /**
- * Which version of each tweet the page has heard of. Of one id the greatest `(mtime, action)` wins: order is not
- * promised by the server, and at equal `mtime` a destroy outranks an update outranks a create.
+ * Which version of a document is news, and which versions of its tweets the page has heard of. Of one id the greatest
+ * `(mtime, rank)` wins: order is not promised by the server.
  */
 
 const REMEMBERED = 4000;
 
-/** What an action counts at equal `mtime`. */
-export const RANK = { __proto__: null, create: 0, update: 1, destroy: 2 };
+/** What an event or an action counts at equal `mtime`: that a document is gone most, that it is new least. */
+export const RANK = { __proto__: null, create: 0, tweet: 0, save: 1, update: 1, destroy: 2 };
+
+/** Whether a version, `{mtime, rank}`, is news to whom another one is known, or none. */
+export function isNews({ mtime, rank }, known) {
+  return !(known && (mtime < known.mtime || (mtime === known.mtime && rank <= known.rank)));
+}
 
 /** A map that forgets its oldest entries beyond a number of them. */
-class Recent extends Map {
+export class Recent extends Map {
   set(key, value) {
     this.delete(key);
     super.set(key, value);
@@ -27,7 +32,7 @@ export class Versions {
   /** Whether a version is news; if so it is the newest from now on, and its tweet on the page unless it is a destroy. */
   accept({ id, mtime }, rank) {
     const known = this.#gone.get(id) ?? this.#here.get(id) ?? this.#left.get(id);
-    if (known && (mtime < known.mtime || (mtime === known.mtime && rank <= known.rank))) return false;
+    if (!isNews({ mtime, rank }, known)) return false;
     for (const map of [this.#here, this.#left, this.#gone]) map.delete(id);
     (rank === RANK.destroy ? this.#gone : this.#here).set(id, { mtime, rank });
     return true;
