@@ -19,6 +19,7 @@ _TITLES = {
     "fanout": "Fan-out",
     "connections": "Connections",
     "slow": "Slow clients",
+    "subscriptions": "Subscriptions",
     "cluster": "More gateways",
     "archive": "Archive",
 }

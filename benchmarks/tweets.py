@@ -22,6 +22,16 @@ def document(number: int, size: int = SIZE) -> Document:
     return _document(number, "", size)
 
 
+def tag(number: int) -> str:
+    """A hashtag of its own for each tweet that is given one."""
+    return f"tag{number}"
+
+
+def url(number: int) -> str:
+    """The address of a tweet, which no other has."""
+    return f"https://example.org/status/{_BASE + number}"
+
+
 def timed(number: int, size: int = SIZE) -> Document:
     """A tweet that says in its text when it was made, in nanoseconds of the clock that all processes share."""
     return _document(number, f"{SENT}{time.monotonic_ns():019d} ", size)
@@ -51,7 +61,7 @@ def _document(number: int, text: str, size: int) -> Document:
             id=f"bench:{numbered}",
             mtime=1_770_000_000_000 + numbered,
             source="bench",
-            url=f"https://example.org/status/{numbered}",
+            url=url(number),
             text=words,
             lang="en",
             created_at="2026-02-02T02:40:00Z",

@@ -19,6 +19,8 @@ QUICK_S = 45
 BUSY = 2
 """A machine that does other things besides may take so much longer."""
 
+PER = (("us", "delivery"), ("us", "tweet"), ("matches", "tweet"), ("encodings", "tweet"))
+
 SHAPES: dict[str, Any] = {
     "fanout": {
         kind: {"roost_us": 0.0, "node_us": 0.0, "python_socketio_us": 0.0, "floor_us": 0.0}
@@ -27,7 +29,15 @@ SHAPES: dict[str, Any] = {
     "connections": {f"{peer}_{what}": 0.0 for what in ("kb", "connects_per_s") for peer in ("roost", "stock", "node")}
     | {"drain_s": 0.0},
     "slow": {"p99_ratio": 0.0, "rss_growth_mb": 0.0},
+    "subscriptions": {"room": {"us_per_delivery": 0.0, "us_per_tweet": 0.0}}
+    | {
+        kind: {f"{what}_per_{per}": 0.0 for what, per in PER}
+        for kind in ("equal", "different", "one_matches", "labels")
+    },
     "cluster": {"roost": [0.0] * 3, "aiopika": [0.0] * 3},
+    "archive": dict.fromkeys(
+        ("inserts_per_s_one_core", "p50_ms", "p99_ms", "short_p99_ms", "bytes_per_tweet", "restart_s"), 0.0
+    ),
 }
 
 
@@ -46,8 +56,13 @@ def test_a_quick_run_ends_soon_with_a_table_and_one_line_of_json(name: str) -> N
     assert run.returncode == 0, run.stderr
     assert time.monotonic() - began < QUICK_S * BUSY
     *table, last = run.stdout.splitlines()
-    assert shape(json.loads(last)) == SHAPES[name]
-    assert any("load generator: " in line for line in table)
+    figures = json.loads(last)
+    assert shape(figures) == SHAPES[name]
+    if name == "subscriptions":
+        equal = figures["equal"]
+        assert equal["matches_per_tweet"] == equal["encodings_per_tweet"] == 1, "equal ones share the work"
+    busy = "the archive: " if name == "archive" else "load generator: "
+    assert any(busy in line for line in table)
     assert len(table) > 3
 
 

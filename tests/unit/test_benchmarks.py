@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import connections, figures, plot, report, tweets
+from benchmarks import connections, figures, plot, report, subscriptions, tweets
 from benchmarks.machine import Cores, cores, description, memory_kb
 from benchmarks.websocket import CLOSE, TEXT, Frame, ProtocolError, after_head, frames, masked, unmasked, upgrade
+from services.gateway.subscriptions import request
 from shared import feed
+from shared.labels import Facets
 
 PAYLOADS = st.lists(st.binary(max_size=300) | st.integers(60_000, 70_000).map(lambda size: b"x" * size), max_size=6)
 
@@ -133,6 +135,19 @@ def test_a_crowd_goes_on_opening_rooms_and_is_the_same_for_every_server() -> Non
     begun = [len(set(crowd[:clients])) for clients in (1_000, 3_000, 10_000)]
     assert 600 < begun[0] < 700
     assert begun[0] + 250 < begun[1] < begun[2] == 1_000
+
+
+@pytest.mark.parametrize("kind", subscriptions.KINDS[1:], ids=lambda kind: kind.name)
+def test_subscriptions_are_as_equal_and_match_as_often_as_the_table_says(kind: subscriptions.Kind) -> None:
+    asked = [
+        request.read(wanted) for number in range(50) if request.is_subscription(wanted := kind.subscription(number))
+    ]
+    assert len({one.wanted for one in asked}) == (1 if kind.name == "equal" else 50)
+    assert len({one.wanted.query.binding for one in asked if one.wanted.query}) == (50 if kind.tagged else 1)
+    document = tweets.document(7) | {"hashtags": [tweets.tag(7)]}
+    facets = Facets.of_document(document)
+    matching = sum(one.wanted.query is not None and one.wanted.query.matches(document, facets) for one in asked)
+    assert matching == (50 if kind.to_all else 1)
 
 
 def test_columns_stand_under_each_other() -> None:
