@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 COLLECTION = "tweet"
-"""The one collection there is."""
+"""The collection of tweets: what rooms show, and what all sources of ours bring."""
 
 SCHEMA_VERSION = 1
 """Sent as the header `v` with every message; a consumer that finds another number should say so."""
@@ -21,6 +21,12 @@ Document = dict[str, Any]
 
 class UnreadableError(ValueError):
     """A message, or a part of it, is not in the format it should have. Says what is wrong with it."""
+
+
+def collection_of(document: Document) -> str:
+    """The collection that a document belongs to; one that says nothing of it is a tweet."""
+    name = document.get("collection")
+    return name if isinstance(name, str) else COLLECTION
 
 
 class Action(StrEnum):

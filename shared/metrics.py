@@ -72,7 +72,17 @@ DEMAND_SNAPSHOT_SECONDS = Gauge("roost_demand_snapshot_seconds", "How long the l
 GATEWAY_SOURCES = Gauge("roost_gateway_sources", "Sources that the gateway has heard of lately.")
 GATEWAY_SOCKETS = Gauge("roost_gateway_sockets", "Browsers and other clients connected.")
 GATEWAY_ROOMS = Gauge(
-    "roost_gateway_rooms", "Open rooms: with members, or left by the last one not long ago and still bound."
+    "roost_gateway_rooms",
+    "Open rooms: with members or subscriptions, or left by the last one not long ago and still bound.",
+)
+GATEWAY_SUBSCRIPTIONS = Gauge("roost_gateway_subscriptions", "Subscriptions to collections that clients have.")
+GATEWAY_FOLLOWED = Gauge(
+    "roost_gateway_followed",
+    "Documents that are followed for subscriptions; one that was sent to all who have equal ones counts once.",
+)
+GATEWAY_LET_GO = Counter(
+    "roost_gateway_let_go",
+    "Documents that are followed no more, because there were too many; those who held them were told.",
 )
 GATEWAY_BINDINGS = Gauge("roost_gateway_bindings", "Labels that the gateway's queue is bound to.")
 GATEWAY_RECEIVED = Counter("roost_gateway_received", "Events received from the broker.")
@@ -83,7 +93,9 @@ GATEWAY_OVERFLOWS = Counter(
 )
 GATEWAY_UNREADABLE = Counter("roost_gateway_unreadable", "Messages from the broker that could not be read.")
 GATEWAY_DELIVERIES = Counter(
-    "roost_gateway_deliveries", "Events sent to one room: a tweet for two rooms counts twice.", ["event"]
+    "roost_gateway_deliveries",
+    "Events sent to one room, or to equal subscriptions of one `uid`: a tweet for two rooms counts twice.",
+    ["event"],
 )
 GATEWAY_FLUSHES = Counter("roost_gateway_flushes", "How often what waited for rooms was sent, all in one go.")
 GATEWAY_SKIPPED = Counter(

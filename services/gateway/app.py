@@ -16,17 +16,26 @@ from services.gateway.clients import Clients
 from services.gateway.closing import close_transports
 from services.gateway.connection import Connection
 from services.gateway.fanout import Fanout
+from services.gateway.followers import Followers
 from services.gateway.history import History
 from services.gateway.holes import Overflow
 from services.gateway.mending import Mending
 from services.gateway.notices import Notices
+from services.gateway.origins import origins
+from services.gateway.outbox import Outbox
 from services.gateway.overflow import watch
+from services.gateway.places import Places
 from services.gateway.protocol import make_server
 from services.gateway.rooms import Rooms
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import Sources
+from services.gateway.subscriptions.delivery import Subscribers
+from services.gateway.subscriptions.entering import Entering
+from services.gateway.subscriptions.followed import Followed
+from services.gateway.subscriptions.subscribing import Subscribing
 from services.gateway.timeline import Timeline
 from services.gateway.versions import Versions
+from services.gateway.views import View
 from shared import metrics
 from shared.broker import Message, connect, keep_session
 from shared.health import Health
@@ -61,22 +70,46 @@ class GatewayApp:
         self._sources = Sources()
         self._check = token_check(settings)
         self._server = make_server(settings)
-        versions: Versions[Connection] = Versions(settings.remembered_tweets)
-        self._fanout = Fanout(self._rooms, versions, self._server.let_in)
+        self._versions = versions = Versions[View](settings.remembered_tweets)
+        followers = Followers[Connection]()
+        followed = Followed[Connection](limit=settings.max_followed, limit_of_one=settings.max_followed_each)
+        metrics.GATEWAY_FOLLOWED.set_function(followed.__len__)
+        outbox = Outbox(self._server.let_in)
+        subscribers = Subscribers(versions, outbox, followed)
+        self._fanout = Fanout(self._rooms, versions, followers, subscribers, outbox)
         self._history = History()
         self._catchup = CatchUp(self._history, versions, self._fanout, received=lambda: self._overflow.newest)
-        self._mending = Mending(self._catchup, self._history, self._rooms, self._fanout.tell_gap)
         self._overflow = Overflow(now_us=lambda: time.time_ns() // 1000)
-        self._notices = Notices(self._fanout, self._rooms, self._sources)
+        self._notices = Notices(outbox, self._rooms, self._sources)
         self._bindings = Bindings(CHANGES, unbind_after_s=settings.unbind_after_s, released=self._close_room)
+        places = Places(self._rooms, self._bindings, settings)
+        buffer = settings.send_buffer_bytes
+        subscribing = Subscribing(
+            rooms=self._rooms,
+            bindings=self._bindings,
+            places=places,
+            catchup=self._catchup,
+            entering=Entering(self._catchup, versions, outbox, subscribers, send_buffer_bytes=buffer),
+            outbox=outbox,
+            subscribers=subscribers,
+            versions=versions,
+            queries_for_all=settings.queries_for_all,
+        )
+        metrics.GATEWAY_SUBSCRIPTIONS.set_function(subscribing.__len__)
+        self._mending = Mending(
+            self._catchup, self._history, self._rooms, self._fanout.tell_gap, subscribing.tell_changes_lost
+        )
         self._clients = Clients(
             server=self._server,
             rooms=self._rooms,
             bindings=self._bindings,
-            fanout=self._fanout,
+            places=places,
+            outbox=outbox,
+            followers=followers,
             notices=self._notices,
             catchup=self._catchup,
-            arrivals=Arrivals(self._catchup, versions, self._fanout, send_buffer_bytes=settings.send_buffer_bytes),
+            arrivals=Arrivals(self._catchup, versions, outbox, followers, send_buffer_bytes=buffer),
+            subscribing=subscribing,
             check=self._check,
             settings=settings,
         )
@@ -85,7 +118,8 @@ class GatewayApp:
         """Serve until `stopping`; then, after the load balancer has noticed, send the browsers elsewhere."""
         app = web.Application()
         self._server.attach(app)
-        pages.add_routes(app, self._rooms, self._sources, Timeline(self._history, self._settings), self._check)
+        timeline, foreign = Timeline(self._history, self._settings), origins(self._settings.origins)
+        pages.add_routes(app, self._rooms, self._sources, timeline, self._check, origins=foreign)
         closed = asyncio.Event()
 
         async def serve() -> None:
@@ -155,5 +189,6 @@ class GatewayApp:
                     self._clients.tell_status(live=False)
 
     def _close_room(self, label: Label) -> None:
-        self._rooms.close(label)
+        if (room := self._rooms.close(label)) is not None:
+            self._versions.leave(room)
         metrics.GATEWAY_ROOMS.set(len(self._rooms))

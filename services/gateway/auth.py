@@ -13,7 +13,7 @@ import jwt
 
 from services.gateway.settings import GatewaySettings
 from services.gateway.signing import CheckingKey, checking_key
-from shared.labels import FAMILIES, Label, LabelError, is_pattern, parse_key
+from shared.labels import FAMILIES, EnumerableFamily, Facets, Label, LabelError, is_pattern, parse_key
 
 MOST_TOKEN_CHARACTERS = 8000
 """Longest token: what fits one line of an HTTP header, so that whatever a socket takes, HTTP takes too."""
@@ -53,6 +53,16 @@ class Grant:
     def allows(self, label: Label) -> bool:
         """Whether the tweets of `label` may be seen."""
         return self.everything or label in self.labels or label.family in self.families
+
+    def allows_one_of(self, facets: Facets) -> bool:
+        """Whether a tweet with these facets may be seen: it is in some room that is granted."""
+        if self.everything or any(label.matches(facets) for label in self.labels):
+            return True
+        # A text has terms and words, whatever it is.
+        return any(
+            any(True for _ in family.values(facets)) if isinstance(family, EnumerableFamily) else bool(facets.text)
+            for family in map(FAMILIES.__getitem__, self.families)
+        )
 
 
 EVERYTHING = Grant()

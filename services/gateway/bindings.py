@@ -44,7 +44,9 @@ _Turns = asyncio.PriorityQueue[tuple[int, int, Label | asyncio.Event]]
 class Bindings:
     """The labels that are wanted, and the queue that has them."""
 
-    def __init__(self, pinned: Iterable[Label], *, unbind_after_s: float, released: Callable[[Label], None]) -> None:
+    def __init__(
+        self, pinned: Iterable[Label], *, unbind_after_s: float, released: Callable[[Label], object]
+    ) -> None:
         """`pinned` are always wanted. `released` is told of each label that is wanted no more."""
         self._wanted: set[Label] = set(pinned)
         self._unbind_after_s = unbind_after_s

@@ -16,7 +16,8 @@ from services.gateway.history import History, NoArchiveError
 from services.gateway.holes import Hole
 from services.gateway.rooms import Room
 from services.gateway.seams import Bound, Seams
-from services.gateway.versions import Delivery, Versions
+from services.gateway.versions import Versions
+from services.gateway.views import View
 from shared import feed, metrics
 from shared.events import Action, Document, UnreadableError
 from shared.history import MAX_IDS, MAX_LIMIT, Answer, Place, StatesQuery, TweetsQuery
@@ -32,6 +33,9 @@ SLACK_US = 30_000_000
 
 CAUGHT_UP_WITHIN_S = 2.0
 """How long who enters a room waits for an archive that lags behind; what it lacks by then comes later."""
+
+RETRY_S = 0.2
+"""Pause before an archive that has failed to answer is asked again."""
 
 STATES_WITHIN_S = 5.0
 """How long who comes back waits for what has become of tweets that nobody here knows."""
@@ -63,7 +67,7 @@ class CatchUp:
     def __init__(
         self,
         history: History,
-        versions: Versions[Connection],
+        versions: Versions[View],
         fanout: Fanout,
         *,
         received: Callable[[], int | None],
@@ -74,7 +78,7 @@ class CatchUp:
         self._fanout = fanout
         self._received = received
         self._asking: dict[Room[Connection], _Question] = {}
-        self._states_wanted: dict[str, asyncio.Future[None]] = {}
+        self._states_wanted: dict[str, asyncio.Future[bool]] = {}
         self._asking_states: asyncio.Task[None] | None = None
         self._noting: set[asyncio.Task[None]] = set()
         self._is_bound = asyncio.Event()
@@ -88,8 +92,8 @@ class CatchUp:
         return max((seq for seq in (self._received(), self._history.newest) if seq is not None), default=None)
 
     def opening(self, room: Room[Connection]) -> None:
-        """A room is about to be bound. What is newer than all that is known now is news to whoever is in it."""
-        room.recent.news_from = self.newest
+        """A room is about to be bound."""
+        room.recent.opened_after = self.newest
 
     def opened(self, room: Room[Connection]) -> None:
         """Somebody has come into a room: note from where on it is complete, if that is not known."""
@@ -108,7 +112,7 @@ class CatchUp:
         noted = await self.cover(room, since=None, least=0, patience_s=0)
         if not noted and self._history.expected and room.recent.covered_from is None:
             # It is away just now: what nobody knows of yet is brought when it is back.
-            self._left_behind(room, room.recent.news_from)
+            self._left_behind(room, room.recent.opened_after)
 
     async def cover(
         self,
@@ -143,20 +147,31 @@ class CatchUp:
             await asyncio.wait([task], timeout=None if mine or until is None else max(0.0, until - _now()))
             if not task.done():
                 return False
-            if mine or not task.result() or question.is_as_good_as(since, least):
-                return task.result()
+            if not task.result():
+                # It seemed to be there when it was asked. `_can_ask` tells whether to wait until it is back.
+                if until is None or _now() > until:
+                    return False
+                await asyncio.sleep(RETRY_S)
+            elif mine or question.is_as_good_as(since, least):
+                return True
         return True
 
-    async def know(self, ids: Iterable[str]) -> None:
-        """Have the newest versions of tweets in memory, as far as the archive knows them and is there."""
+    async def know(self, ids: Iterable[str]) -> bool:
+        """Have the newest versions of tweets in memory, as far as the archive knows them.
+
+        Returns whether it was there for those that nobody here knows.
+        """
         unknown = [id for id in ids if self._versions.get(id) is None]
-        if not unknown or not await self._history.here(0):
-            return
+        if not unknown:
+            return True
+        if not await self._history.here(STATES_WITHIN_S):
+            return False
         loop = asyncio.get_running_loop()
         waiting = [self._states_wanted.setdefault(id, loop.create_future()) for id in unknown]
         if self._asking_states is None or self._asking_states.done():
             self._asking_states = asyncio.create_task(self._ask_states())
-        await asyncio.wait(waiting, timeout=STATES_WITHIN_S)
+        done, pending = await asyncio.wait(waiting, timeout=STATES_WITHIN_S)
+        return not pending and all(each.result() for each in done)
 
     def unbound(self) -> None:
         """The gateway is not bound any more: until `bound` nobody can say what it lacks."""
@@ -182,10 +197,10 @@ class CatchUp:
                 await self._take_in(documents_of([answer]), ())
 
     def bring(self, document: Document, rooms: Sequence[Room[Connection]]) -> None:
-        """Take in one tweet that rooms should have. Their members are told, if it is news to them."""
+        """Take in one tweet that rooms should have. Those who lack it are told."""
         metrics.GATEWAY_FROM_ARCHIVE.inc()
         try:
-            self._fanout.take(document, rooms, _is_news, from_past=True)
+            self._fanout.take(document, rooms, from_past=True)
         except (TypeError, RecursionError):
             metrics.GATEWAY_UNREADABLE.inc()
 
@@ -217,7 +232,7 @@ class CatchUp:
                 if complete_to is not None:
                     recent.covered(asked, complete_to, None)
                 else:
-                    self._left_behind(room, recent.news_from)
+                    self._left_behind(room, recent.opened_after)
                 return True
             await self._fill(room, asked, since, least)
         except NoArchiveError as error:
@@ -248,9 +263,6 @@ class CatchUp:
                 self._fanout.tell_gap(room, Hole(*missing))
             elif from_seq > hole_from:
                 self._fanout.tell_gap(room, Hole(hole_from, from_seq))
-        if recent.covered_from is None and not room.members:
-            # Those who are about to enter ask for no more of the past than this.
-            recent.news_from = max(recent.news_from or 0, from_seq)
         recent.covered(asked, from_seq, missing)
 
     async def _mark(self, within_s: float | None) -> int | None:
@@ -289,9 +301,11 @@ class CatchUp:
     async def _ask_states(self) -> None:
         while self._states_wanted:
             ids = list(self._states_wanted)[:MAX_IDS]
+            known = False
             try:
-                answer = await self._history.ask(StatesQuery(ids=tuple(ids)))
+                answer = await self._states(ids)
                 await self._take_in(documents_of([answer]), ())
+                known = True
             except NoArchiveError as error:
                 log.debug("the archive could not be asked", reason=str(error))
             except Exception:
@@ -299,13 +313,17 @@ class CatchUp:
                 log.exception("the states of tweets could not be asked for")
             finally:
                 for id in ids:
-                    self._states_wanted.pop(id).set_result(None)
+                    self._states_wanted.pop(id).set_result(known)
 
-
-def _is_news(delivery: Delivery[Connection]) -> bool:
-    """Whether the members of a room lack it: what is older than the room is news to nobody in it."""
-    news_from = delivery.room.recent.news_from
-    return delivery.action is not Action.CREATE or news_from is None or delivery.seq > news_from
+    async def _states(self, ids: list[str]) -> Answer:
+        until = _now() + STATES_WITHIN_S
+        while True:
+            try:
+                return await self._history.ask(StatesQuery(ids=tuple(ids)))
+            except NoArchiveError:
+                if _now() > until:
+                    raise
+                await asyncio.sleep(RETRY_S)
 
 
 def documents_of(answers: list[Answer]) -> Iterator[Document]:

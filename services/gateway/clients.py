@@ -7,38 +7,34 @@ from typing import Any
 import structlog
 from socketio.exceptions import ConnectionRefusedError
 
-from services.gateway import wishes
+from services.gateway import frames, wishes
+from services.gateway.answers import Answer, Refusal, refusal
 from services.gateway.arrivals import Arrivals
 from services.gateway.auth import DeniedError, TokenCheck, socket_token
 from services.gateway.bindings import Bindings
 from services.gateway.catchup import CatchUp
 from services.gateway.connection import Connection
 from services.gateway.engine import Server
-from services.gateway.fanout import Fanout
-from services.gateway.limits import Pace, PacePerAddress, PerAddress
+from services.gateway.followers import Followers
+from services.gateway.limits import Pace, PacePerAddress
 from services.gateway.notices import Notices
+from services.gateway.outbox import Outbox
+from services.gateway.places import Places
 from services.gateway.rooms import Room, Rooms
 from services.gateway.settings import GatewaySettings
-from services.gateway.wishes import Wish
+from services.gateway.subscriptions import request
+from services.gateway.subscriptions.subscribing import Subscribing
+from services.gateway.wishes import BadRequestError, Wish
 from shared import metrics
 from shared.labels import Label, LabelError, parse_path
 
 log = structlog.get_logger()
-
-Refusal = dict[str, dict[str, str]]
-"""Acknowledgement of a refused request: `{"error": {"code", "message"}}`. It has changed nothing."""
-
-Answer = bool | dict[str, str] | Refusal
-"""Any acknowledgement."""
 
 PACE_OF_ADDRESS = 5
 """All connections of an address together may subscribe so many times as often as one."""
 
 DOCUMENTS_A_TURN = 200
 """Tweets that a client may name, each of which has to be looked for, at the price of one more subscription."""
-
-MAX_BEHIND = 100
-"""Bindings that may be left over from rooms that were closed, beside a tenth of all rooms."""
 
 _Handler = Callable[[Connection, object], Awaitable[Answer]]
 
@@ -52,23 +48,28 @@ class Clients:
         server: Server[Connection],
         rooms: Rooms[Connection],
         bindings: Bindings,
-        fanout: Fanout,
+        places: Places,
+        outbox: Outbox,
+        followers: Followers[Connection],
         notices: Notices,
         catchup: CatchUp,
         arrivals: Arrivals,
+        subscribing: Subscribing,
         check: TokenCheck,
         settings: GatewaySettings,
     ) -> None:
         self._server = server
         self._rooms = rooms
         self._bindings = bindings
-        self._fanout = fanout
+        self._places = places
+        self._outbox = outbox
+        self._followers = followers
         self._notices = notices
         self._catchup = catchup
         self._arrivals = arrivals
+        self._subscribing = subscribing
         self._check = check
         self._settings = settings
-        self._rooms_of = PerAddress(settings.max_rooms_per_address)
         rate, burst = settings.subscribes_per_s * PACE_OF_ADDRESS, settings.max_rooms_per_address
         self._paces = PacePerAddress(rate, max(rate, burst))
         self._live = False
@@ -84,7 +85,7 @@ class Clients:
         """Tell every client whether tweets can arrive: `status({live})`. Who comes later is told on connection."""
         if live != self._live:
             self._live = live
-            self._fanout.tell_everybody("status", {"live": live})
+            self._outbox.send_everybody(frames.event("status", frames.json({"live": live})))
 
     async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object = None) -> None:
         try:
@@ -113,34 +114,55 @@ class Clients:
         metrics.GATEWAY_SOCKETS.dec()
         connection.let_in = False
         connection.forget_all()
-        self._rooms_of.give_back(connection.visitor.address, self._rooms.joined(connection))
-        self._fanout.followers.leave(connection)
+        self._subscribing.leave(connection)
+        self._places.give_back(connection, connection.places)
+        self._followers.leave(connection)
         self._coming.pop(connection, None)
         for label in self._rooms.leave_all(connection):
             self._bindings.release(label)
 
-    async def _subscribe(self, connection: Connection, request: object) -> Answer:
+    async def _subscribe(self, connection: Connection, asked: object) -> Answer:
+        if request.is_subscription(asked):
+            return await self._subscribe_to_collection(connection, asked)
+        return await self._subscribe_to_room(connection, asked)
+
+    async def _subscribe_to_room(self, connection: Connection, asked: object) -> Answer:
         try:
-            wish = wishes.read(request, max_backfill=self._settings.max_backfill)
-        except wishes.BadRequestError as error:
-            return self._take_turn(connection) or _refusal("bad_request", str(error))
-        if refusal := self._take_turn(connection, 1 + len(wish.documents) // DOCUMENTS_A_TURN):
-            return refusal
-        label = _label_of(wish.room)
+            wish = wishes.read(asked, max_backfill=self._settings.max_backfill)
+        except BadRequestError as error:
+            return self._take_turn(connection) or refusal("bad_request", str(error))
+        if denied := self._take_turn(connection, 1 + len(wish.documents) // DOCUMENTS_A_TURN):
+            return denied
+        label = _granted_label(connection, wish.room)
         if not isinstance(label, Label):
             return label
-        if not connection.grant.allows(label):
-            return _refusal("not_allowed", "your token does not grant this room")
         if (coming := self._coming.get(connection, {}).get(label)) is not None:
             # It is on its way into the room already. What becomes of that, the first request is told.
             await asyncio.wait([coming])
         if not self._rooms.is_member(connection, label):
-            if refusal := self._take_place(connection, label):
-                return refusal
+            if denied := self._places.take(connection, [label]):
+                return denied
             await self._come(connection, label, wish)
         elif wish.looks_back:
             await self._tell_past(connection, label, wish)
-        return True if wish.brief else {"room": label.room, "label": label.key, "url": label.url}
+        if wish.brief:
+            return True
+        # Who has been told of nothing yet has to know from where on to ask when it comes back.
+        return {"room": label.room, "label": label.key, "url": label.url, "seq": self._catchup.newest}
+
+    async def _subscribe_to_collection(self, connection: Connection, asked: Mapping[str, object]) -> Answer:
+        try:
+            subscription = request.read(asked)
+        except BadRequestError as error:
+            return self._take_turn(connection) or refusal("bad_request", str(error))
+        labels = len(subscription.wanted.labels)
+        turns = max(1, labels) + len(subscription.documents) // DOCUMENTS_A_TURN
+        if subscription.since is not None:
+            # The archive is asked for each, and what is in memory looked through.
+            turns += labels
+        if denied := self._take_turn(connection, turns):
+            return denied
+        return await self._subscribing.subscribe(connection, subscription)
 
     def _take_turn(self, connection: Connection, turns: int = 1) -> Refusal | None:
         """Count a request of a client, one of much work as several, unless there were too many lately."""
@@ -149,29 +171,13 @@ class Clients:
             # As many at once as it may have rooms: a page that comes back asks for all of them.
             rate, rooms = self._settings.subscribes_per_s, self._settings.max_rooms_per_client
             connection.pace = Pace(rate, max(rate, rooms))
-        if all(connection.pace.take(now) and self._paces.take(connection.visitor.address, now) for _ in range(turns)):
+        address = connection.visitor.address
+        wait_s = max(connection.pace.wait_s(now, turns), self._paces.wait_s(address, now, turns))
+        if wait_s <= 0:
+            connection.pace.take(now, turns)
+            self._paces.take(address, now, turns)
             return None
-        wait_s = max(connection.pace.wait_s(now), self._paces.wait_s(connection.visitor.address, now))
-        return _refusal("too_fast", f"too many requests; try again in {wait_s:.1f} s")
-
-    def _take_place(self, connection: Connection, label: Label) -> Refusal | None:
-        """Take a place for one more room of a client, unless it, its address or the gateway has too many."""
-        most, most_of_one = self._settings.max_rooms, self._settings.max_rooms_per_client
-        if self._rooms.joined(connection) >= most_of_one:
-            return _refusal("too_many_rooms", f"you are in all the rooms that you may be in: {most_of_one}")
-        if not self._rooms_of.take(connection.visitor.address):
-            most_of_address = self._rooms_of.maximum
-            return _refusal(
-                "too_many_rooms", f"your address is in all the rooms that it may be in: {most_of_address}"
-            )
-        # One that is empty and only still bound makes place for one with somebody in it.
-        full = label not in self._rooms and len(self._rooms) >= most
-        # And what was let go has to be unbound some day: rooms that change faster than that would be without bound.
-        behind = label not in self._rooms and len(self._bindings) >= most + most // 10 + MAX_BEHIND
-        if behind or (full and not self._bindings.let_go_longest_left()):
-            self._rooms_of.give_back(connection.visitor.address)
-            return _refusal("too_many_rooms", f"all rooms that there may be here are open: {most}; try again later")
-        return None
+        return refusal("too_fast", f"too many requests; try again in {wait_s:.1f} s")
 
     async def _come(self, connection: Connection, label: Label, wish: Wish) -> None:
         coming: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -221,41 +227,48 @@ class Clients:
 
     def _enter(self, connection: Connection, room: Room[Connection], wish: Wish) -> None:
         """Tell a client of a room's past and let it hear what comes, with nothing between the two."""
-        self._fanout.settle(room.label)
-        self._arrivals.tell(connection, room, wish)
-        self._rooms.join(connection, room.label)
+        self._outbox.settle(room)
+        after = self._arrivals.tell(connection, room, wish)
+        self._rooms.join(connection, room.label, after)
 
     def _leave(self, connection: Connection, label: Label) -> None:
         """End a membership, or the way to it."""
         self._has_come(connection, label)
-        self._fanout.settle(label)
-        connection.forget(label)
-        self._fanout.followers.leave(connection, self._rooms.with_key(label.key))
-        self._rooms_of.give_back(connection.visitor.address)
+        room = self._rooms.with_key(label.key)
+        if room is not None:
+            self._outbox.settle(room)
+            connection.forget(room)
+            self._followers.leave(connection, room)
+        self._places.give_back(connection)
         if self._rooms.leave(connection, label):
             self._bindings.release(label)
 
-    async def _unsubscribe(self, connection: Connection, request: object) -> Answer:
-        label = _label_of(request)
+    async def _unsubscribe(self, connection: Connection, asked: object) -> Answer:
+        uid = asked.get("uid") if isinstance(asked, dict) else asked
+        if isinstance(asked, dict) and "uid" in asked and not isinstance(uid, str):
+            return refusal("bad_request", "uid is the name of a subscription of yours, a string")
+        # A plain string is the name of a subscription where there is one, and else a room.
+        if isinstance(uid, str) and (isinstance(asked, dict) or self._subscribing.has(connection, uid)):
+            self._subscribing.unsubscribe(connection, uid)
+            return True
+        label = _label_of(asked.get("room") if isinstance(asked, dict) else asked)
         if not isinstance(label, Label):
             return label
         if self._rooms.is_member(connection, label):
             self._leave(connection, label)
         return True
 
-    def _answering(
-        self, handler: Callable[[Connection, object], Awaitable[Answer]]
-    ) -> Callable[..., Awaitable[Answer]]:
+    def _answering(self, handler: _Handler) -> Callable[..., Awaitable[Answer]]:
         """`handler` for whatever a client may send, always with an acknowledgement."""
 
         async def handle(sid: str, *arguments: object) -> Answer:
             if len(arguments) != 1:
-                return _refusal("bad_request", "one argument is taken, the room")
+                return refusal("bad_request", "one argument is taken, what to subscribe to")
             try:
                 return await handler(self._server.socket(sid), arguments[0])
             except Exception:
                 log.exception("a request could not be answered")
-                return _refusal("internal", "something went wrong here")
+                return refusal("internal", "something went wrong here")
 
         return handle
 
@@ -277,18 +290,20 @@ def _logged(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 
 async def _unknown(event: str, sid: str, *arguments: object) -> Answer:
     """The answer to an event that nobody here knows."""
-    return _refusal("bad_request", "there are subscribe and unsubscribe, and no other requests")
+    return refusal("bad_request", "there are subscribe and unsubscribe, and no other requests")
+
+
+def _granted_label(connection: Connection, path: object) -> Label | Refusal:
+    label = _label_of(path)
+    if isinstance(label, Label) and not connection.grant.allows(label):
+        return refusal("not_allowed", "your token does not grant this room")
+    return label
 
 
 def _label_of(path: object) -> Label | Refusal:
     if not isinstance(path, str):
-        return _refusal("bad_request", 'a room is a string, as it stands in the URL: "nfl"')
+        return refusal("bad_request", 'a room is a string, as it stands in the URL: "nfl"')
     try:
         return parse_path(path)
     except LabelError as error:
-        return _refusal("bad_room", str(error))
-
-
-def _refusal(code: str, message: str) -> Refusal:
-    metrics.GATEWAY_REFUSED.labels(code=code).inc()
-    return {"error": {"code": code, "message": message}}
+        return refusal("bad_room", str(error))

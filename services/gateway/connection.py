@@ -10,9 +10,10 @@ from engineio import packet
 from services.gateway import frames
 from services.gateway.auth import EVERYTHING, Grant
 from services.gateway.engine import Engine, Socket, Visitor
+from services.gateway.holes import Hole, gap
 from services.gateway.limits import Pace
+from services.gateway.outlet import Outlet
 from shared import metrics
-from shared.labels import Label
 
 TOKEN_EXPIRED = 4401
 """Code of a WebSocket that was closed because its token expired (RFC 6455, 7.4.2: from 4000 on they are ours)."""
@@ -60,18 +61,20 @@ class Connection(Socket):
         super().__init__(server, sid, visitor)
         self.grant: Grant = EVERYTHING
         """What it may see."""
+        self.places = 0
+        """How many rooms it takes the place of (`services.gateway.places`)."""
         self.pace: Pace | None = None
         """How often it may subscribe, once it has."""
         self._stalled_after_s = stalled_after_s
-        self._missed: dict[Label, _Missed] | None = None
+        self._missed: dict[Outlet[Connection], _Missed] | None = None
         self._cutting: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
-    def deliver(self, label: Label, batch: frames.Batch) -> None:
+    def deliver(self, outlet: Outlet["Connection"], batch: frames.Batch) -> None:
         """Deliver to one that is not `ready`: it polls, does not keep up, or is at its end."""
         if self._missed is not None:
             metrics.GATEWAY_SKIPPED.inc(batch.tweets)
-            self._missed.setdefault(label, _Missed()).add(batch)
+            self._missed.setdefault(outlet, _Missed()).add(batch)
         elif not self.upgraded:
             for pkt in batch.packets:
                 self.post(pkt)
@@ -80,10 +83,10 @@ class Connection(Socket):
         """Send this client an event."""
         self._post_event(frames.event(name, *map(frames.json, arguments)))
 
-    def forget(self, label: Label) -> None:
+    def forget(self, outlet: Outlet["Connection"]) -> None:
         """It has left a room: what it missed there is of no interest."""
         if self._missed:
-            self._missed.pop(label, None)
+            self._missed.pop(outlet, None)
 
     def forget_all(self) -> None:
         """It has left all rooms."""
@@ -118,10 +121,11 @@ class Connection(Socket):
     def drained(self) -> None:
         """It keeps up again."""
         missed = self._no_longer_stalled()
-        for label, room in missed.items():
-            if room.tweets:
-                self.emit("gap", {"missed": room.tweets, "from": room.first_seq, "to": room.last_seq}, label.room)
-            for event in room.kept:
+        for outlet, of_it in missed.items():
+            if of_it.tweets:
+                told = gap(Hole(of_it.first_seq, of_it.last_seq), of_it.tweets)
+                self._post_event(outlet.event("gap", frames.json(told)))
+            for event in of_it.kept:
                 self._post_event(event)
 
     async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
@@ -133,7 +137,7 @@ class Connection(Socket):
     def _post_event(self, event: bytes) -> None:
         self.post(packet.Packet(packet.MESSAGE, event.decode()))
 
-    def _no_longer_stalled(self) -> dict[Label, _Missed]:
+    def _no_longer_stalled(self) -> dict[Outlet["Connection"], _Missed]:
         """Count the time no longer; returns what it missed."""
         missed, self._missed = self._missed, None
         if self._cutting is not None:

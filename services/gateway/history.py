@@ -68,6 +68,8 @@ class History:
 
     def __init__(self) -> None:
         self._present = asyncio.Event()
+        # Set as soon as the broker could be asked whether there is one.
+        self._inquired = asyncio.Event()
         self._expected = False
         self._away_since = -math.inf
         self._heard_at = -math.inf
@@ -86,8 +88,6 @@ class History:
         exchanges closes them. Live tweets do not need the archive.
         """
         told = ""
-        if not self._expected:
-            self._away_since = _now()
         while True:
             try:
                 await self._session(amqp_url)
@@ -99,6 +99,9 @@ class History:
 
     async def here(self, patience_s: float) -> bool:
         """Whether the archive is there, or comes back within so many seconds of when it was heard last."""
+        if not self._inquired.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._inquired.wait(), patience_s)
         while not self._present.is_set():
             # A gateway that has just started does not know yet whether an archive is to be expected.
             left_s = self._away_since + (patience_s if self._expected else FIRST_ANSWER_WITHIN_S) - _now()
@@ -188,6 +191,9 @@ class History:
             await queue.consume(self._answered, ack=False)
             # It was there before this gateway was: both may be starting after a failure.
             self._expected |= await connection.has_queue(QUERIES_QUEUE)
+            if not self._inquired.is_set():
+                self._away_since = _now()
+                self._inquired.set()
             publishing = await connection.channel()
             outgoing = self._outgoing = asyncio.Queue()
             try:
@@ -241,7 +247,7 @@ class History:
         except UnreadableError as error:
             waiting.set_exception(NoArchiveError(f"its answer can't be read: {error}"))
         else:
-            self.newest = max(self.newest or 0, answer.complete_to)
+            self.newest = max(self.newest or 0, answer.complete_to) or None
             waiting.set_result(answer)
 
     def _away(self) -> None:

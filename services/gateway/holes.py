@@ -38,6 +38,20 @@ class Hole(NamedTuple):
     to_seq: int | None
 
 
+def hull(holes: Iterable[Hole]) -> Hole:
+    """The smallest hole that has all of some holes in it."""
+    begins, ends = zip(*holes, strict=True)
+    return Hole(
+        None if None in begins else min(begins),
+        None if None in ends else max(ends),
+    )
+
+
+def gap(hole: Hole, missed: int | None = None) -> dict[str, int | None]:
+    """What clients are told of a hole; `missed` is the number of tweets in it, where that is known."""
+    return {"missed": missed, "from": hole.from_seq, "to": hole.to_seq}
+
+
 class Overflow:
     """Which tweets are missing, from markers and from what was received. Pure.
 

@@ -16,18 +16,17 @@ class Pace:
         self._left = burst
         self._last: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Take one; returns whether there was one. What is refused takes nothing."""
-        self._fill(now)
-        if self._left < 1:
+    def take(self, now: float, count: int = 1) -> bool:
+        """Take `count`, or all of the burst if that is less; returns whether they were there. Else takes none."""
+        if self.wait_s(now, count) > 0:
             return False
-        self._left -= 1
+        self._left -= min(count, self._burst)
         return True
 
-    def wait_s(self, now: float) -> float:
-        """Seconds until there is one to take; 0 if there is."""
+    def wait_s(self, now: float, count: int = 1) -> float:
+        """Seconds until there are `count` to take, or all of the burst; 0 if there are."""
         self._fill(now)
-        return max(0.0, (1 - self._left) / self._rate)
+        return max(0.0, (min(count, self._burst) - self._left) / self._rate)
 
     def is_full(self, now: float) -> bool:
         """Whether all of the burst is there: then nothing was taken for a while."""
@@ -51,17 +50,17 @@ class PacePerAddress:
         self._paces: dict[str, Pace] = {}
         self._forget_at = MANY_ADDRESSES
 
-    def take(self, address: str, now: float) -> bool:
-        """Take one for `address`; returns whether there was one."""
+    def take(self, address: str, now: float, count: int = 1) -> bool:
+        """Take `count` for `address`, as `Pace.take` does."""
         if len(self._paces) > self._forget_at:
             self._paces = {each: pace for each, pace in self._paces.items() if not pace.is_full(now)}
             self._forget_at = max(MANY_ADDRESSES, 2 * len(self._paces))
-        return self._paces.setdefault(address, Pace(self._rate, self._burst)).take(now)
+        return self._paces.setdefault(address, Pace(self._rate, self._burst)).take(now, count)
 
-    def wait_s(self, address: str, now: float) -> float:
-        """Seconds until there is one to take for `address`; 0 if there is."""
+    def wait_s(self, address: str, now: float, count: int = 1) -> float:
+        """Seconds until there are `count` to take for `address`; 0 if there are."""
         pace = self._paces.get(address)
-        return 0.0 if pace is None else pace.wait_s(now)
+        return 0.0 if pace is None else pace.wait_s(now, count)
 
     def __len__(self) -> int:
         """How many addresses are remembered."""
@@ -75,12 +74,12 @@ class PerAddress:
         self.maximum = maximum
         self._taken: dict[str, int] = {}
 
-    def take(self, address: str) -> bool:
-        """Take one for `address`; returns whether it may have one more."""
+    def take(self, address: str, count: int = 1, *, instead_of: int = 0) -> bool:
+        """Take `count` for `address`, or nothing; returns whether it may have them, `instead_of` so many others."""
         taken = self._taken.get(address, 0)
-        if taken >= self.maximum:
+        if taken + count - instead_of > self.maximum:
             return False
-        self._taken[address] = taken + 1
+        self._taken[address] = taken + count
         return True
 
     def give_back(self, address: str, count: int = 1) -> None:

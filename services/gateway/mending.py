@@ -30,11 +30,14 @@ class Mending:
         history: History,
         rooms: Rooms[Connection],
         tell_gap: Callable[[Room[Connection], Hole], None],
+        tell_changes_lost: Callable[[Hole], None],
     ) -> None:
+        """`tell_changes_lost` is called where edits and deletions may be missing, of whatever tweets."""
         self._catchup = catchup
         self._history = history
         self._rooms = rooms
         self._tell_gap = tell_gap
+        self._tell_changes_lost = tell_changes_lost
         self._changes_lost_from: int | None = None
         self._just_bound = False
         self._wanted = False
@@ -46,6 +49,7 @@ class Mending:
         if hole.from_seq is None:
             for room in self._rooms.all():
                 self._tell_gap(room, hole)
+            self._tell_changes_lost(hole)
             return
         self._tear(hole.from_seq, hole.to_seq)
         self._start()
@@ -99,6 +103,8 @@ class Mending:
             complete_to = await self._caught_up()
             if complete_to is None:
                 self._give_up(torn)
+                if self._changes_lost_from is not None:
+                    self._tell_changes_lost(Hole(self._changes_lost_from, None))
                 self._changes_lost_from = None
                 continue
             if self._just_bound:
@@ -148,6 +154,7 @@ class Mending:
             self._lose_changes(lost_from)
             raise
         log.warning("edits and deletions may have been missed: the archive could not be asked for them")
+        self._tell_changes_lost(Hole(lost_from, None))
 
     def _give_up(self, torn: list[Room[Connection]]) -> None:
         if torn:

@@ -5,8 +5,9 @@ import uuid
 
 import structlog
 
+from services.gateway import frames
 from services.gateway.connection import Connection
-from services.gateway.fanout import Fanout
+from services.gateway.outbox import Outbox
 from services.gateway.rooms import Room, Rooms
 from services.gateway.sources import News, Sources
 from shared import metrics, sources
@@ -29,8 +30,8 @@ SETTLE_S = 1.0
 class Notices:
     """Tells clients how the sources are, and rooms whether a source is being asked for them."""
 
-    def __init__(self, fanout: Fanout, rooms: Rooms[Connection], known: Sources) -> None:
-        self._fanout = fanout
+    def __init__(self, outbox: Outbox, rooms: Rooms[Connection], known: Sources) -> None:
+        self._outbox = outbox
         self._rooms = rooms
         self._known = known
 
@@ -102,11 +103,12 @@ class Notices:
     def _tell(self, news: News) -> None:
         metrics.GATEWAY_SOURCES.set(len(self._known))
         if news.source is not None:
-            self._fanout.tell_everybody("source", news.source)
+            self._outbox.send_everybody(frames.event("source", frames.json(news.source)))
         for label, seconds in news.rooms.items():
             room = self._rooms.with_key(label)
-            if room is not None:
-                self._fanout.tell(room, "asking", {"source": news.name, "seconds": seconds})
+            if room is not None and room.members:
+                json = frames.json({"source": news.name, "seconds": seconds})
+                self._outbox.put(room, room.event("asking", json))
 
 
 def _why_not(error: BrokerLostError) -> str:

@@ -26,7 +26,7 @@ class Recent:
         "hole_from",
         "hole_to",
         "missing",
-        "news_from",
+        "opened_after",
     )
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Recent:
         self._begin = 0
         self._forgotten_to = 0
         self._losses = 0
-        self.news_from: int | None = None
-        """Tweets up to this `seq` are older than the room, and news to nobody in it; None: nobody knew of any."""
+        self.opened_after: int | None = None
+        """The greatest `seq` that was known when the room was opened; None where none was."""
         self.covered_from: int | None = None
         """None where nobody knows: the room was opened and the archive not asked yet."""
         self.hole_from: int | None = None

@@ -16,10 +16,11 @@ import structlog
 from services.gateway.connection import Connection
 from services.gateway.history import History, NoArchiveError
 from services.gateway.rooms import Room
+from services.gateway.subscriptions.collections import COLLECTIONS
 from shared import feed
-from shared.events import Document, UnreadableError
+from shared.events import Document, UnreadableError, collection_of
 from shared.history import MAX_LIMIT, LabelsQuery
-from shared.labels import Facets, Label
+from shared.labels import Label
 
 log = structlog.get_logger()
 
@@ -106,11 +107,13 @@ class Seams:
             for number, packed in enumerate(reversed(answer.documents), start=1):
                 try:
                     document = feed.unpack_document(packed)
-                    facets = Facets.of_document(document)
                 except UnreadableError as error:
                     log.warning("an unreadable document in the archive", reason=str(error))
                 else:
-                    self._bring(document, [room for room in rooms if room.label.matches(facets)])
+                    collection = COLLECTIONS.get(collection_of(document))
+                    facets = collection.facets_of(document) if collection is not None else None
+                    matching = [room for room in rooms if facets is not None and room.label.matches(facets)]
+                    self._bring(document, matching)
                 if number % TURN == 0:
                     await asyncio.sleep(0)
             if until is not None and answer.from_seq >= until:

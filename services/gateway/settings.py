@@ -55,8 +55,8 @@ class GatewaySettings(ServiceSettings):
     )
     origins: Origins = Field(
         default="",
-        description="Origins of pages that may connect beside the gateway's own host, with commas between: "
-        "https://example.org. `*` is any.",
+        description="Origins of pages that may connect and read `/_/api/…`, beside the gateway's own host, "
+        "with commas between: https://example.org. `*` is any.",
     )
     trusted_proxies: Networks = Field(
         default="",
@@ -72,16 +72,16 @@ class GatewaySettings(ServiceSettings):
     max_rooms: int = Field(
         default=10_000,
         ge=1,
-        description="Open rooms at most, the empty ones that are still bound too; a subscription beyond is refused.",
+        description="Open rooms at most, the empty ones that are still bound too; a request beyond is refused.",
     )
     max_rooms_per_client: int = Field(
-        default=50, ge=1, description="Rooms that one connection is in at most; a subscription beyond is refused."
+        default=50, ge=1, description="Rooms that one connection is in at most; a request beyond is refused."
     )
     max_rooms_per_address: int = Field(
         default=200,
         ge=1,
         description="Rooms that all connections of one address are in at most, counted for each connection; "
-        "a subscription beyond is refused.",
+        "a request beyond is refused.",
     )
     subscribes_per_s: float = Field(
         default=20.0,
@@ -133,6 +133,23 @@ class GatewaySettings(ServiceSettings):
         ge=100,
         description="Tweets that are remembered, so that edits and deletions find the rooms they are in, and who "
         "enters a room where somebody is sees its last ones at once. 1 to 2 KB each.",
+    )
+
+    max_followed: int = Field(
+        default=300_000,
+        ge=100,
+        description="Documents that are followed for all subscriptions together; the oldest are let go, and those "
+        "who hold them are told so. 0.2 to 0.8 KB each.",
+    )
+    max_followed_each: int = Field(
+        default=1_000,
+        ge=10,
+        description="Documents that one subscription follows of those that its page held when it came, and as many "
+        "of those that it was sent since.",
+    )
+    queries_for_all: bool = Field(
+        default=True,
+        description="Whether a `createQuery` may name no label, so that every tweet has to be looked at.",
     )
 
     @property

@@ -15,7 +15,7 @@ from services.gateway.history import History, NoArchiveError
 from services.gateway.limits import PacePerAddress
 from services.gateway.settings import GatewaySettings
 from shared import metrics
-from shared.events import Document
+from shared.events import COLLECTION, Document, collection_of
 from shared.history import MAX_ID_CHARACTERS, Answer, Place, TweetsQuery
 from shared.labels import LabelError, parse_key
 
@@ -99,7 +99,7 @@ def _page(answer: Answer, known: str) -> web.Response:
     # Where the archive has looked for long and found nothing, the next page goes on from there.
     oldest = Place(documents[-1]["seq"], documents[-1]["id"]) if documents else Place(answer.from_seq + 1, "")
     page = {
-        "tweets": [document for document in documents if _is_json(document)],
+        "tweets": [document for document in documents if _is_tweet(document)],
         "before": f"{oldest.seq},{oldest.id}" if more else None,
         "whole": answer.whole,
         "complete_to": answer.complete_to,
@@ -112,13 +112,13 @@ def _page(answer: Answer, known: str) -> web.Response:
     return web.Response(body=frames.json(page), content_type="application/json", headers=headers)
 
 
-def _is_json(document: Document) -> bool:
+def _is_tweet(document: Document) -> bool:
     """Whether it can be shown: what cannot must not hide the others."""
     try:
         frames.json(document)
     except (TypeError, RecursionError):
         return False
-    return True
+    return collection_of(document) == COLLECTION
 
 
 def _refused(

@@ -1,4 +1,4 @@
-"""What somebody asks for who enters a room. Pure."""
+"""What somebody asks for who enters a room, and what of it anybody may ask for. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -41,10 +41,23 @@ def read(request: object, *, max_backfill: int) -> Wish:
     backfill = request.get("backfill", 0)
     if type(backfill) is not int or not 0 <= backfill <= max_backfill:
         raise BadRequestError(f"backfill is a number of tweets, {max_backfill} at most")
-    since = request.get("since")
-    if since is not None and (since := _number(since)) is None:
-        raise BadRequestError("since is the seq of a tweet: the greatest of those that came from this room")
-    documents = request.get("documents") or {}
+    since, held = read_since(request.get("since")), read_documents(request.get("documents"))
+    return Wish(request.get("room"), backfill, since, held, brief=False)
+
+
+def read_since(value: object) -> int | None:
+    """The `seq` that somebody asks for all after, if anybody does; raises `BadRequestError`."""
+    if value is None:
+        return None
+    since = _number(value)
+    if since is None:
+        raise BadRequestError("since is the seq of a tweet: the greatest of those that came")
+    return since
+
+
+def read_documents(value: object) -> dict[str, int]:
+    """What somebody holds, by id the `mtime` of the version; raises `BadRequestError`."""
+    documents = value or {}
     if not isinstance(documents, dict) or len(documents) > MAX_IDS:
         raise BadRequestError(f"documents is a map from the ids of tweets to their mtime, of {MAX_IDS} at most")
     held: dict[str, int] = {}
@@ -53,7 +66,7 @@ def read(request: object, *, max_backfill: int) -> Wish:
         if not isinstance(id, str) or len(id) > MAX_ID_CHARACTERS or not _is_unicode(id) or version is None:
             raise BadRequestError("documents is a map from the ids of tweets to their mtime")
         held[id] = version
-    return Wish(request.get("room"), backfill, since, held, brief=False)
+    return held
 
 
 def _is_unicode(text: str) -> bool:

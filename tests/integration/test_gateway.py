@@ -98,11 +98,13 @@ async def test_an_acknowledgement_names_the_room_or_says_what_is_wrong(broker: B
             "room": "word/nfl",
             "label": "word.nfl",
             "url": "/word/nfl",
+            "seq": None,
         }
         assert await client.call("subscribe", {"room": "%F0%9F%8F%88"}) == {
             "room": "🏈",
             "label": "term.🏈",
             "url": "/%F0%9F%8F%88",
+            "seq": None,
         }
         for request, code in {
             7: "bad_request",

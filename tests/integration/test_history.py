@@ -81,8 +81,9 @@ class TestArriving:
             await publish_numbered(broker, 100, 130, "nothing of it")
             async with browser(app.port) as client:
                 answer = await client.call("subscribe", {"room": "NFL", "backfill": 50})
-                assert answer == {"room": "nfl", "label": "term.nfl", "url": "/nfl"}
                 await eventually(lambda: len(client.texts("nfl")) >= 50)
+                assert answer.pop("seq") >= last(client), "from here on it asks if it has to come back"
+                assert answer == {"room": "nfl", "label": "term.nfl", "url": "/nfl"}
                 assert numbers(client) == list(range(10, 60))
                 await publish_numbered(broker, 60, 62)
                 await eventually(lambda: numbers(client) == list(range(10, 62)))
@@ -231,7 +232,7 @@ class TestComingBack:
                     await eventually(lambda: 5 in numbers(back))
                     _assert_one_gap(back, long_ago)
 
-    async def test_a_gateway_that_starts_before_the_archive_waits_for_it(self, broker: Broker, tmp_path: Path) -> None:
+    async def test_a_gateway_that_starts_before_its_archive_waits(self, broker: Broker, tmp_path: Path) -> None:
         async with router(broker):
             async with archive(broker, tmp_path), gateway(broker) as app, browser(app.port) as client:
                 await knows_archive(app)

@@ -262,6 +262,6 @@ async def test_the_javascript_client_sends_its_token_and_hears_of_its_end(broker
         given = valid(for_s=5, rooms=["term.nfl"])
         async with node_client(app.port, ["nfl", "nyc"], transports=transports, token=given) as client:
             subscribed = {room: answer for event, answer, room in client.lines if event == "subscribed"}
-            assert subscribed["nfl"] == {"room": "nfl", "label": "term.nfl", "url": "/nfl"}
+            assert subscribed["nfl"] == {"room": "nfl", "label": "term.nfl", "url": "/nfl", "seq": None}
             assert refused(subscribed["nyc"]) == "not_allowed"
             await eventually(lambda: ["error", "the token has expired", "token_expired"] in client.lines)

@@ -119,7 +119,7 @@ async def test_browsers_that_upgrade_under_a_stream_lose_and_double_nothing(brok
                 await eventually(lambda: all(one.upgraded for one in sessions(app).values()))
                 await more(sent, 30)
             members = app._rooms.all()[0].members
-            await eventually(lambda: not app._fanout._waiting and len(members) == 50)
+            await eventually(lambda: not app._fanout._outbox._waiting and len(members) == 50)
             async with all_of([RawSocket.open(app.port)]) as (last,):
                 # What is sent to it was sent to all before.
                 await (await last.join()).ask("subscribe", "")

@@ -110,8 +110,8 @@ class TestRooms:
             assert refused(answer) == "too_many_rooms"
             assert answer["error"]["message"] == "you are in all the rooms that you may be in: 3"
             assert [await two.join({"room": name}) for name in ("a", "d")] == [
-                {"room": "a", "label": "term.a", "url": "/a"},
-                {"room": "d", "label": "term.d", "url": "/d"},
+                {"room": "a", "label": "term.a", "url": "/a", "seq": None},
+                {"room": "d", "label": "term.d", "url": "/d", "seq": None},
             ]
             answer = await two.join({"room": "e"})
             assert refused(answer) == "too_many_rooms"

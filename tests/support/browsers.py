@@ -27,6 +27,9 @@ class Client:
         self.asking: list[tuple[str, float | None]] = []
         """(room, seconds) of each word about a source that is being asked for a room."""
         client.on("asking", self._on_asking)
+        self.told: dict[str, list[tuple[str, Document]]] = {}
+        """By the `uid` of a subscription, (what, payload) in the order of arrival: `("create", {…})`."""
+        client.on("*", self._on_anything)
 
     async def call(self, event: str, payload: object) -> Any:
         """Send an event and return its acknowledgement."""
@@ -56,6 +59,15 @@ class Client:
             else:
                 shown[tweet["id"]] = tweet["text"]
         return shown
+
+    def of(self, uid: str, name: str) -> list[Document]:
+        """What a subscription was told of one kind: `create`, `save`, `destroy`, …"""
+        return [payload for what, payload in self.told.get(uid, ()) if what == name]
+
+    async def _on_anything(self, event: str, payload: Document, *rest: object) -> None:
+        uid, _, what = event.partition(":tweet:")
+        if what:
+            self.told.setdefault(uid, []).append((what, payload))
 
     def _remember(self, event: str) -> Any:
         async def handler(tweet: Document, room: str) -> None:

@@ -5,22 +5,24 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import msgpack
+import orjson
 
 from services.gateway.arrivals import Arrivals
 from services.gateway.auth import EVERYTHING, Grant
 from services.gateway.catchup import CatchUp
 from services.gateway.connection import Connection
-from services.gateway.fanout import Fanout
 from services.gateway.history import NoArchiveError
 from services.gateway.holes import Hole
 from services.gateway.mending import Mending
-from services.gateway.rooms import Room, Rooms
-from services.gateway.versions import Versions
+from services.gateway.outbox import Outbox
+from services.gateway.outlet import Outlet
+from services.gateway.rooms import Room
 from services.gateway.wishes import Wish
 from shared.events import Document
 from shared.history import Answer, LabelsQuery, Place, Query, StatesQuery
 from shared.labels import Facets, Label, parse_key
 from tests.unit.newcomer import Newcomer
+from tests.unit.parts import Parts
 
 SECOND = 1_000_000
 NOW = 1_000_000 * SECOND
@@ -109,24 +111,17 @@ class ArchiveInMemory:
         return max((int(one["seq"]) for one in self.documents), default=0)
 
 
-class ListeningFanout(Fanout):
+class ListeningOutbox(Outbox):
     """Remembers what rooms were told, and tells nobody."""
 
-    def __init__(self, rooms: Rooms[Connection], versions: Versions[Connection]) -> None:
-        super().__init__(rooms, versions, list)
+    def __init__(self) -> None:
+        super().__init__(list)
         self.told: list[tuple[str, bytes]] = []
-        self.gaps: list[tuple[str, Hole]] = []
 
-    def _wait(self, room: Room[Connection], event: bytes, seq: int | None = None) -> None:
-        self.told.append((room.name, event))
-
-    def tell_gap(self, room: Room[Connection], hole: Hole) -> None:
-        """Note the gap."""
-        self.gaps.append((room.name, hole))
-
-    def brings(self, text: str) -> int:
-        """How often a room was told of a text."""
-        return sum(text.encode() in event for _, event in self.told)
+    def put(self, outlet: Outlet[Connection], event: bytes, seq: int | None = None) -> None:
+        """Remember what a room was told."""
+        assert isinstance(outlet, Room)
+        self.told.append((outlet.name, event))
 
 
 class World:
@@ -134,14 +129,17 @@ class World:
 
     def __init__(self, *, remembered: int = 1000, most: int = 10_000) -> None:
         self.archive = ArchiveInMemory(most)
-        self.rooms: Rooms[Connection] = Rooms()
-        self.versions: Versions[Connection] = Versions(remembered)
-        self.fanout = ListeningFanout(self.rooms, self.versions)
+        self.outbox = ListeningOutbox()
+        parts = Parts(remembered=remembered, outbox=self.outbox)
+        self.rooms, self.versions = parts.rooms, parts.versions
+        self.fanout, self.followers = parts.fanout, parts.followers
         history = cast(Any, self.archive)
         self.received: int | None = NOW
         self.catchup = CatchUp(history, self.versions, self.fanout, received=lambda: self.received)
-        self.mending = Mending(self.catchup, history, self.rooms, self.fanout.tell_gap)
-        self.arrivals = Arrivals(self.catchup, self.versions, self.fanout, send_buffer_bytes=10_000_000)
+        self.mending = Mending(self.catchup, history, self.rooms, self.fanout.tell_gap, lambda _: None)
+        self.arrivals = Arrivals(
+            self.catchup, self.versions, self.outbox, self.followers, send_buffer_bytes=10_000_000
+        )
         self.catchup.bound()
 
     async def comes(self, name: str = "nfl", grant: Grant = EVERYTHING, **wish: Any) -> Newcomer:
@@ -155,10 +153,28 @@ class World:
         asked = Wish(name, **wish)
         if asked.looks_back:
             await self.arrivals.prepare(room, asked)
-        self.arrivals.tell(member, room, asked)
-        self.rooms.join(member, label)
+        self.rooms.join(member, label, self.arrivals.tell(member, room, asked))
         self.catchup.opened(room)
         return newcomer
+
+    @property
+    def told(self) -> list[tuple[str, bytes]]:
+        """What rooms were told: room and event."""
+        return self.outbox.told
+
+    @told.setter
+    def told(self, told: list[tuple[str, bytes]]) -> None:
+        self.outbox.told = told
+
+    @property
+    def gaps(self) -> list[tuple[str, Hole]]:
+        """The gaps that rooms were told of."""
+        events = [(room, orjson.loads(event.removeprefix(b"2"))) for room, event in self.told]
+        return [(room, Hole(event[1]["from"], event[1]["to"])) for room, event in events if event[0] == "gap"]
+
+    def brings(self, text: str) -> int:
+        """How often a room was told of a text."""
+        return sum(text.encode() in event for _, event in self.told)
 
     def room(self, name: str = "nfl") -> Room[Connection]:
         """An open room."""

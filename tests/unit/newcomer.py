@@ -6,7 +6,8 @@ import orjson
 
 from services.gateway import frames
 from services.gateway.auth import Grant
-from shared.labels import Label
+from services.gateway.connection import Connection
+from services.gateway.rooms import Room
 
 
 class Newcomer:
@@ -18,11 +19,11 @@ class Newcomer:
         self.grant = grant
         self.told: list[tuple[str, Any]] = []
 
-    def deliver(self, label: Label, batch: frames.Batch) -> None:
+    def deliver(self, outlet: Room[Connection], batch: frames.Batch) -> None:
         """As `Connection`."""
         for event in batch.events:
             name, payload, room = orjson.loads(event.removeprefix(b"2"))
-            assert room == label.room
+            assert room == outlet.name
             self.told.append((name, payload))
 
     def short(self) -> list[str]:

@@ -1,5 +1,6 @@
 """What somebody is told who enters a room, from what the gateway has in memory."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,14 +10,13 @@ from services.gateway.arrivals import BUFFER_SHARE, Arrivals
 from services.gateway.auth import EVERYTHING, Grant
 from services.gateway.catchup import OVERLAP_US, CatchUp
 from services.gateway.connection import Connection
-from services.gateway.fanout import Fanout
-from services.gateway.rooms import Room, Rooms
-from services.gateway.versions import Versions
+from services.gateway.rooms import Room
 from services.gateway.wishes import Wish
 from shared.events import Destroy, Event, to_document
 from shared.labels import Label
 from tests.support.tweets import deleted, edited, tweet
 from tests.unit.newcomer import Newcomer
+from tests.unit.parts import Parts
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -27,10 +27,15 @@ class Story:
 
     def __init__(self, send_buffer_bytes: int = 1_000_000) -> None:
         self.room: Room[Connection] = Room(Label("term", "nfl"))
-        self.versions: Versions[Connection] = Versions(1000)
-        rooms: Rooms[Connection] = Rooms()
-        self.fanout = Fanout(rooms, self.versions, lambda: [])
-        self.arrivals = Arrivals(cast(CatchUp, None), self.versions, self.fanout, send_buffer_bytes=send_buffer_bytes)
+        parts = Parts()
+        self.versions = parts.versions
+        self.arrivals = Arrivals(
+            cast(CatchUp, SimpleNamespace(newest=None)),
+            parts.versions,
+            parts.outbox,
+            parts.followers,
+            send_buffer_bytes=send_buffer_bytes,
+        )
         self.now = NOW
 
     def happens(self, *events: Event, matches: bool = True) -> None:
@@ -86,7 +91,7 @@ def test_of_what_it_holds_it_hears_from_then_on() -> None:
     story.versions.apply(to_document(held, NOW), [])
     assert story.comes(documents={held.id: held.mtime}).told == []
     [delivery] = story.versions.apply(to_document(deleted(held), NOW + 1), [])
-    assert delivery.room is story.room
+    assert delivery.view is story.room
 
 
 @pytest.mark.parametrize("since", [NOW - 10 * SECOND, NOW + SECOND])

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.gateway.auth import Grant
+from services.gateway.history import NoArchiveError
 from services.gateway.holes import Hole
 from shared.events import Document, to_document
-from shared.history import LabelsQuery, Query, TweetsQuery
+from shared.history import Answer, LabelsQuery, Query, TweetsQuery
 from shared.labels import Label
 from tests.support.tweets import deleted, edited, tweet
 from tests.support.waiting import eventually
@@ -35,7 +36,7 @@ async def test_what_somebody_has_scrolled_back_to_others_are_shown_as_well(world
     await world.comes(documents={one["id"]: one["mtime"] for one in tweets[:15]})
     assert len((await world.comes(since=NOW - 10 * SECOND)).short()) == 20
     assert len((await world.comes(backfill=20)).short()) == 20
-    assert world.fanout.told == []
+    assert world.told == []
 
 
 async def test_nobody_puts_a_tweet_into_a_room_by_naming_it(world: World) -> None:
@@ -46,12 +47,12 @@ async def test_nobody_puts_a_tweet_into_a_room_by_naming_it(world: World) -> Non
     assert namer.short() == ["updateTweet nothing of it"], "it holds an older version"
     changed = to_document(edited(spam, "still nothing of it"), NOW + SECOND)
     world.lives([changed], name=None)
-    assert world.fanout.told == [], "the others do not hold it"
+    assert world.told == [], "the others do not hold it"
     assert namer.short()[1:] == ["updateTweet still nothing of it"]
     assert (await world.comes(backfill=50)).told == []
     world.lives([to_document(deleted(spam), NOW + 2 * SECOND)], name=None)
     assert namer.short()[2:] == ["destroyTweet"]
-    assert len(world.fanout.followers) == 0
+    assert len(world.followers) == 0
 
 
 async def test_a_token_is_told_that_what_it_holds_is_gone_and_nothing_else_of_other_rooms(world: World) -> None:
@@ -78,9 +79,9 @@ async def test_who_was_told_of_a_change_before_its_room_is_not_told_again_with_t
     world.lives([to_document(held, NOW), changed])
     assert client.short() == [f"updateTweet {text}"]
     assert other.short() == [f"newTweet {text}"]
-    assert world.fanout.told == []
+    assert world.told == []
     world.lives([to_document(deleted(held), NOW + 2 * SECOND)], name=None)
-    assert world.fanout.brings("destroyTweet") == 1, "all of the room are told, once"
+    assert world.brings("destroyTweet") == 1, "all of the room are told, once"
     assert len(client.told) == len(other.told) == 1
 
 
@@ -88,12 +89,11 @@ async def test_who_holds_an_old_tweet_is_told_of_its_change_though_it_is_no_news
     held = tweet("nfl held")
     client = await world.comes(documents={held.id: held.mtime})
     await world.comes()
-    world.room().recent.news_from = NOW
     changed = to_document(edited(held, "nfl changed"), NOW - SECOND)
     world.catchup.bring(changed, [])
     world.catchup.bring(changed, [world.room()])
     assert client.short() == ["updateTweet nfl changed"]
-    assert world.fanout.told == []
+    assert world.told == []
 
 
 async def test_a_second_look_tells_nobody_of_tweets_from_before_the_past_that_was_asked_for(world: World) -> None:
@@ -103,8 +103,21 @@ async def test_a_second_look_tells_nobody_of_tweets_from_before_the_past_that_wa
     assert len(newcomer.told) == 5
     await eventually(lambda: any(isinstance(query, LabelsQuery) for query in world.archive.asked))
     world.archive.documents += some(1, NOW + 30 * SECOND, "nfl news")
-    await eventually(lambda: world.fanout.brings("nfl news") == 1)
-    assert len(world.fanout.told) == 1
+    await eventually(lambda: world.brings("nfl news") == 1)
+    assert len(world.told) == 1
+
+
+async def test_what_a_router_left_out_comes_late_to_those_alone_who_were_there(world: World) -> None:
+    first = await world.comes()
+    live = some(10, NOW + 100 * SECOND)
+    world.archive.documents += live
+    world.lives(live)
+    world.received = live[-1]["seq"]
+    others = [await world.comes(backfill=5), await world.comes(since=NOW + 100 * SECOND), await world.comes()]
+    before = [other.told.copy() for other in others]
+    world.catchup.bring(to_document(tweet("nfl late"), NOW + 50 * SECOND), [world.room()])
+    assert first.short() == ["newTweet nfl late"]
+    assert [other.told for other in others] == before
 
 
 async def test_what_is_forgotten_while_the_archive_brings_it_is_not_called_covered() -> None:
@@ -135,9 +148,9 @@ async def test_a_hole_that_is_noticed_while_another_is_mended_is_mended_too(worl
 
     world.archive.meanwhile = meanwhile
     world.mending.fell_into(Hole(NOW, NOW + 10 * SECOND))
-    await eventually(lambda: world.fanout.brings("nfl early") == world.fanout.brings("nfl late") == 1)
+    await eventually(lambda: world.brings("nfl early") == world.brings("nfl late") == 1)
     await eventually(lambda: world.room().recent.hole_from is None)
-    assert world.fanout.gaps == []
+    assert world.gaps == []
 
 
 async def test_deletions_of_a_second_hole_come_as_well(world: World) -> None:
@@ -154,7 +167,7 @@ async def test_deletions_of_a_second_hole_come_as_well(world: World) -> None:
 
     world.archive.meanwhile = meanwhile
     world.mending.fell_into(Hole(NOW, NOW + 10 * SECOND))
-    await eventually(lambda: world.fanout.brings(f'"id":"{victim.id}","mtime"') == 1)
+    await eventually(lambda: world.brings(f'"id":"{victim.id}","mtime"') == 1)
 
 
 async def test_more_deletions_than_one_answer_takes_come_all() -> None:
@@ -186,7 +199,7 @@ async def test_who_opens_a_page_does_not_wait_for_a_patient_mender(
     assert newcomer.told == []
     world.archive.lags.set()
     assert await task
-    await eventually(lambda: world.fanout.brings("newTweet") == 3)
+    await eventually(lambda: world.brings("newTweet") == 3)
 
 
 async def test_what_routers_missed_before_the_mark_was_answered_comes_to_whoever_was_there(world: World) -> None:
@@ -195,7 +208,7 @@ async def test_what_routers_missed_before_the_mark_was_answered_comes_to_whoever
     await eventually(lambda: world.room().recent.covered_from is not None)
     # Published after the acknowledgement, stored before the mark, and no router knew of the room yet.
     world.archive.documents.append(to_document(tweet("nfl seam"), NOW + SECOND // 2))
-    await eventually(lambda: world.fanout.brings("nfl seam") == 1)
+    await eventually(lambda: world.brings("nfl seam") == 1)
 
 
 async def test_a_seam_with_more_than_one_answer_takes_comes_whole() -> None:
@@ -203,7 +216,7 @@ async def test_a_seam_with_more_than_one_answer_takes_comes_whole() -> None:
     await world.comes()
     await eventually(lambda: world.room().recent.covered_from is not None)
     world.archive.documents += some(55, NOW + SECOND)
-    await eventually(lambda: world.fanout.brings("newTweet") == 55)
+    await eventually(lambda: world.brings("newTweet") == 55)
     await world.end()
 
 
@@ -222,8 +235,23 @@ async def test_a_room_that_is_opened_while_the_archive_is_away_gets_what_came_in
     await eventually(lambda: world.room().recent.hole_from is not None)
     world.archive.documents += some(3, NOW + SECOND)
     world.archive.is_here = True
-    await eventually(lambda: world.fanout.brings("newTweet") == 3)
-    assert world.fanout.gaps == []
+    await eventually(lambda: world.brings("newTweet") == 3)
+    assert world.gaps == []
+
+
+async def test_who_comes_back_just_when_the_archive_goes_away_waits_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, failures = world.archive.ask, [NoArchiveError("away")] * 2
+
+    async def fails_at_first(query: Query) -> Answer:
+        if failures:
+            raise failures.pop()
+        return await ask(query)
+
+    monkeypatch.setattr(world.archive, "ask", fails_at_first)
+    world.archive.documents += some(3, NOW + SECOND)
+    assert (await world.comes(since=NOW)).short() == ["newTweet nfl 0", "newTweet nfl 1", "newTweet nfl 2"]
 
 
 async def test_where_there_never_was_an_archive_nobody_is_told_of_a_gap_for_entering(world: World) -> None:
@@ -232,7 +260,7 @@ async def test_where_there_never_was_an_archive_nobody_is_told_of_a_gap_for_ente
     await world.comes(backfill=50)
     for _ in range(10):
         await asyncio.sleep(0)
-    assert world.fanout.gaps == []
+    assert world.gaps == []
     assert world.room().recent.hole_from is None
 
 
@@ -241,4 +269,4 @@ async def test_what_is_lost_and_not_to_be_had_is_one_gap(world: World) -> None:
     await eventually(lambda: world.room().recent.covered_from is not None)
     world.archive.is_here = False
     world.mending.fell_into(Hole(NOW, NOW + SECOND))
-    await eventually(lambda: world.fanout.gaps == [("nfl", Hole(NOW, NOW + SECOND))])
+    await eventually(lambda: world.gaps == [("nfl", Hole(NOW, NOW + SECOND))])

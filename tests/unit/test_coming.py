@@ -8,6 +8,7 @@ import pytest
 
 from services.gateway.auth import EVERYTHING
 from services.gateway.clients import Clients
+from services.gateway.places import Places
 from services.gateway.settings import GatewaySettings
 from shared.events import to_document
 from shared.labels import Label
@@ -27,12 +28,13 @@ class _Client(Newcomer):
     """A client with an address."""
 
     pace = None
+    places = 0
     visitor = _Visitor()
 
     def __init__(self) -> None:
         super().__init__(EVERYTHING)
 
-    def forget(self, label: Label) -> None:
+    def forget(self, outlet: object) -> None:
         pass
 
 
@@ -74,23 +76,32 @@ class _Notices:
         pass
 
 
+class _NoSubscriptions:
+    def has(self, *_: object) -> bool:
+        return False
+
+
 class Story:
     """A gateway's handlers, with a broker that binds when it is told to."""
 
     def __init__(self) -> None:
         self.world = World()
-        self.world.fanout.told = []
+        self.world.told = []
         self.server, self.bindings = _Server(), _Bindings()
+        settings = GatewaySettings()
         Clients(
             server=cast(Any, self.server),
             rooms=self.world.rooms,
             bindings=cast(Any, self.bindings),
-            fanout=self.world.fanout,
+            places=Places(self.world.rooms, cast(Any, self.bindings), settings),
+            outbox=self.world.outbox,
+            followers=self.world.followers,
             notices=cast(Any, _Notices()),
             catchup=self.world.catchup,
             arrivals=self.world.arrivals,
+            subscribing=cast(Any, _NoSubscriptions()),
             check=cast(Any, None),
-            settings=GatewaySettings(),
+            settings=settings,
         )
         self.client = _Client()
 

@@ -11,14 +11,14 @@ import pytest
 
 from services.gateway import frames
 from services.gateway.connection import Connection
-from services.gateway.fanout import LONGEST_WAIT_S, MAX_WAITING_BYTES, Fanout
-from services.gateway.rooms import Room, Rooms
-from services.gateway.versions import Versions
+from services.gateway.outbox import LONGEST_WAIT_S, MAX_WAITING_BYTES
+from services.gateway.rooms import Room
 from shared.broker import Message
 from shared.events import to_document
 from shared.labels import ALL, Label
 from tests.support.tweets import tweet
 from tests.support.waiting import eventually
+from tests.unit.parts import Parts
 
 NFL = Label("term", "nfl")
 _seq = itertools.count(1)
@@ -30,11 +30,11 @@ class Member:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.ready: Callable[[bytes], None] | None = self.writes.append
-        self.delivered: list[tuple[Label, list[bytes]]] = []
+        self.delivered: list[tuple[object, list[bytes]]] = []
         self.posted: list[str] = []
 
-    def deliver(self, label: Label, batch: frames.Batch) -> None:
-        self.delivered.append((label, list(batch.events)))
+    def deliver(self, outlet: object, batch: frames.Batch) -> None:
+        self.delivered.append((outlet, list(batch.events)))
 
     def post(self, packet: Any) -> None:
         self.posted.append(packet.encode())
@@ -44,16 +44,16 @@ class Story:
     """A fanout with two rooms."""
 
     def __init__(self) -> None:
-        self.rooms: Rooms[Connection] = Rooms()
         self.members: list[Member] = []
-        everybody = cast(list[Connection], self.members)
-        self.fanout = Fanout(self.rooms, Versions(1000), lambda: everybody)
+        parts = Parts(everybody=cast(list[Connection], self.members))
+        self.rooms, self.fanout, self.outbox = parts.rooms, parts.fanout, parts.outbox
 
     def come(self, *labels: Label) -> Member:
         member = Member()
         self.members.append(member)
         for label in labels:
-            self.fanout.settle(label)
+            if label in self.rooms:
+                self.outbox.settle(self.room(label))
             self.rooms.join(cast(Connection, member), label)
         return member
 
@@ -114,7 +114,7 @@ async def test_under_load_it_rests_as_long_as_it_worked_and_ten_milliseconds_at_
     member.ready = member.writes.append
     loop = asyncio.get_running_loop()
     began = loop.time()
-    rest = story.fanout._rest_until - began
+    rest = story.outbox._rest_until - began
     assert 0 < rest <= LONGEST_WAIT_S
     story.tweet("two")
     await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def test_under_load_it_rests_as_long_as_it_worked_and_ten_milliseconds_at_
     assert len(member.writes) == 1, "it rests"
     await eventually(lambda: len(member.writes) == 2)
     assert events(member.writes[1]) == 2
-    await eventually(lambda: loop.time() > story.fanout._rest_until)
+    await eventually(lambda: loop.time() > story.outbox._rest_until)
     story.tweet("four")
     await asyncio.sleep(0)
     assert len(member.writes) == 3, "and is idle again"
@@ -143,7 +143,7 @@ async def test_messages_that_leave_the_loop_no_turn_are_sent_all_the_same() -> N
 async def test_a_room_that_has_much_to_say_says_it_at_once() -> None:
     story = Story()
     member, other = story.come(ALL), story.come(NFL)
-    story.fanout.tell(story.room(NFL), "asking", {})
+    story.outbox.put(story.room(NFL), story.room(NFL).event("asking", b"{}"))
     while not member.writes:
         story.tweet("x" * 10_000)
     assert MAX_WAITING_BYTES < len(member.writes[0]) < MAX_WAITING_BYTES + 15_000
@@ -163,7 +163,7 @@ async def test_who_joins_gets_nothing_from_before_and_who_leaves_all_up_to_then(
     assert [events(write) for write in late.writes] == [1]
     assert b"after" in late.writes[0]
     story.tweet("last")
-    story.fanout.settle(ALL)
+    story.outbox.settle(story.room(ALL))
     story.rooms.leave(cast(Connection, early), ALL)
     story.tweet("never")
     await asyncio.sleep(0)
@@ -177,10 +177,10 @@ async def test_members_that_are_not_ready_are_handed_the_events() -> None:
     story.tweet("one")
     await asyncio.sleep(0)
     assert len(ready.writes) == 1
-    ((label, handed),) = polling.delivered
-    assert label == ALL
+    ((outlet, handed),) = polling.delivered
+    assert outlet is story.room(ALL)
     assert [frames.frame(frames.TEXT, b"4" + event) for event in handed] == ready.writes
-    story.fanout.tell_everybody("status", {"live": True})
+    story.outbox.send_everybody(frames.event("status", b"{}"))
     assert ready.writes[-1] == frames.frame(frames.TEXT, polling.posted[-1].encode())
 
 
@@ -190,6 +190,5 @@ async def test_for_a_room_without_members_no_event_is_made(monkeypatch: pytest.M
     story.rooms.leave(cast(Connection, member), ALL)
     monkeypatch.setattr(frames, "event", lambda *_: pytest.fail("it is made"))
     story.tweet("one")
-    story.fanout.tell(story.room(ALL), "asking", {})
     await asyncio.sleep(0)
     assert member.writes == []

@@ -28,6 +28,18 @@ def test_asking_in_vain_does_not_make_one_wait_longer() -> None:
     assert pace.take(1.0)
 
 
+def test_who_waits_as_told_for_several_at_once_gets_them() -> None:
+    pace, of_address = Pace(rate=10, burst=20), PacePerAddress(rate=10, burst=20)
+    assert pace.take(0, 18)
+    assert of_address.take("a", 0, 18)
+    for one in (pace.wait_s(0, 6), of_address.wait_s("a", 0, 6)):
+        assert one == pytest.approx(0.4)
+    assert not pace.take(0.3, 6), "and what is refused takes nothing"
+    assert pace.take(0.41, 6)
+    assert of_address.take("a", 0.41, 6)
+    assert pace.take(10, 1000), "all that there can be is enough for what is more"
+
+
 def test_a_slow_pace_is_still_one() -> None:
     pace = Pace(rate=0.5, burst=1)
     assert [pace.take(second) for second in range(6)] == [True, False, True, False, True, False]

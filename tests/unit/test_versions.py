@@ -44,7 +44,7 @@ class Browser:
         self.shown: dict[tuple[int, str], tuple[int, int]] = {}
         self.gone: set[str] = set()
 
-    def told(self, delivery: Delivery[str], room: int) -> None:
+    def told(self, delivery: Delivery[Room[str]], room: int) -> None:
         document = orjson.loads(delivery.json)
         place = room, document["id"]
         if delivery.action is Action.DESTROY:
@@ -105,12 +105,12 @@ def ends_with(happened: Sequence[Event]) -> dict[tuple[int, str], tuple[int, int
     return shown
 
 
-def play(arriving: Sequence[Event], versions: Versions[str]) -> Browser:
+def play(arriving: Sequence[Event], versions: Versions[Room[str]]) -> Browser:
     rooms = [Room[str](Label.of("term", f"room {number}")) for number in range(ROOMS)]
     browser = Browser()
     for event in arriving:
         for delivery in versions.apply(event.document, [rooms[number] for number in sorted(event.rooms)]):
-            browser.told(delivery, rooms.index(delivery.room))
+            browser.told(delivery, rooms.index(delivery.view))
     return browser
 
 
@@ -135,7 +135,7 @@ class TestEveryOrder:
     )
     def test_all_end_as_the_definition_says(self, case: tuple[list[Event], list[Event]]) -> None:
         happened, arriving = case
-        assert play(arriving, Versions[str](100)).shown == ends_with(happened)
+        assert play(arriving, Versions[Room[str]](100)).shown == ends_with(happened)
 
     @settings(deadline=None, max_examples=100)
     @given(arrivals(), st.data())
@@ -145,7 +145,7 @@ class TestEveryOrder:
         """At each moment the pages are right for what has arrived: nothing waits for what may never come."""
         _, arriving = case
         part = arriving[: data.draw(st.integers(0, len(arriving)))]
-        assert play(part, Versions[str](100)).shown == ends_with(part)
+        assert play(part, Versions[Room[str]](100)).shown == ends_with(part)
 
     def test_every_copy_repeated_a_hundred_times_changes_nothing_more(self) -> None:
         life = [
@@ -158,17 +158,17 @@ class TestEveryOrder:
         for _ in range(100):
             arriving = life * 3
             chance.shuffle(arriving)
-            assert play(arriving, Versions[str](100)).shown == {}
+            assert play(arriving, Versions[Room[str]](100)).shown == {}
 
 
 class TestOneByOne:
     def setup_method(self) -> None:
-        self.versions = Versions[str](100)
+        self.versions = Versions[Room[str]](100)
         self.nfl, self.nyc = Room[str](Label.of("term", "nfl")), Room[str](Label.of("term", "nyc"))
 
     def apply(self, action: str, mtime: int, *rooms: Room[str], id: str = "a") -> list[tuple[Action, Room[str], int]]:
         deliveries = self.versions.apply(Event(id, action, mtime).document, rooms)
-        return [(delivery.action, delivery.room, orjson.loads(delivery.json)["mtime"]) for delivery in deliveries]
+        return [(delivery.action, delivery.view, orjson.loads(delivery.json)["mtime"]) for delivery in deliveries]
 
     def test_a_tweet_is_new_to_the_rooms_that_it_matches(self) -> None:
         assert self.apply("create", 1, self.nfl, self.nyc) == [
@@ -226,7 +226,7 @@ class TestMemory:
     @settings(deadline=None, max_examples=100)
     @given(st.integers(1, 5), st.lists(st.tuples(st.sampled_from(RANKS), st.integers(0, 9)), max_size=30))
     def test_never_more_than_the_limit_is_remembered(self, limit: int, events: list[tuple[str, int]]) -> None:
-        versions, room = Versions[str](limit), Room[str](Label("all"))
+        versions, room = Versions[Room[str]](limit), Room[str](Label("all"))
         names = set()
         for action, number in events:
             names.add(number)
@@ -234,7 +234,7 @@ class TestMemory:
             assert len(versions) <= min(limit, len(names))
 
     def test_the_oldest_is_forgotten_first_and_then_counts_as_new(self) -> None:
-        versions, room = Versions[str](2), Room[str](Label("all"))
+        versions, room = Versions[Room[str]](2), Room[str](Label("all"))
         for name in "abc":
             versions.apply(Event(name, "create", 1).document, [room])
         assert len(versions) == 2
@@ -244,7 +244,7 @@ class TestMemory:
         assert again.action is Action.CREATE
 
     def test_the_past_that_people_look_back_on_pushes_out_only_itself(self) -> None:
-        versions, room = Versions[str](10), Room[str](Label("all"))
+        versions, room = Versions[Room[str]](10), Room[str](Label("all"))
         for number in range(5):
             versions.apply(Event(f"live:{number}", "create", 1).document, [room])
         for number in range(100):
