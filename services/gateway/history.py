@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from shared import metrics
-from shared.broker import BrokerLostError, Channel, Message, NotFoundError, connect
+from shared.broker import BrokerLostError, Channel, Message, NotFoundError, UnroutableError, connect
 from shared.events import UnreadableError
 from shared.history import (
     MARK_KEY,
@@ -23,8 +23,8 @@ from shared.history import (
     pack,
     unpack_answer,
 )
-from shared.tasks import first_of
-from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE, QUERIES_QUEUE
+from shared.tasks import first_of, forever
+from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE
 
 log = structlog.get_logger()
 
@@ -189,16 +189,12 @@ class History:
             queue = await (await connection.channel()).declare_exclusive_queue(name)
             await queue.bind(ANSWERS_EXCHANGE, name)
             await queue.consume(self._answered, ack=False)
-            # It was there before this gateway was: both may be starting after a failure.
-            self._expected |= await connection.has_queue(QUERIES_QUEUE)
-            if not self._inquired.is_set():
-                self._away_since = _now()
-                self._inquired.set()
             publishing = await connection.channel()
             outgoing = self._outgoing = asyncio.Queue()
             try:
                 await first_of(
                     connection.lost(),
+                    self._inquire(await connection.channel(confirms=True)),
                     connection.keep_bound((name, ANSWERS_EXCHANGE, name)),
                     self._send(outgoing, publishing, name),
                     self._look_for_it(),
@@ -206,6 +202,19 @@ class History:
             finally:
                 self._outgoing = None
                 self._away()
+
+    async def _inquire(self, channel: Channel) -> None:
+        """Find out whether an archive has left its queue: then there was one, and it may be starting as we are."""
+        with contextlib.suppress(UnroutableError):
+            nobody = pack(StatesQuery(ids=()))
+            await channel.publish(
+                ARCHIVE_EXCHANGE, nobody, routing_key=QUERY_KEY, type=QUERY_TYPE, to_some_queue=True
+            )
+            self._expected = True
+        if not self._inquired.is_set():
+            self._away_since = _now()
+            self._inquired.set()
+        await forever()
 
     async def _send(self, outgoing: asyncio.Queue[_Request], channel: Channel, reply_to: str) -> None:
         # A task of its own: who gives up waiting must not break off a publish, and with it the channel.
