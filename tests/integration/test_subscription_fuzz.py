@@ -232,6 +232,11 @@ async def turning(broker: Broker) -> Any:
                 await task
 
 
+def bound(broker: Broker) -> set[str]:
+    """The keys that gateways are bound to."""
+    return {key for destination, key in broker.bindings() if destination.startswith("gateway.")}
+
+
 def left() -> list[object]:
     """What should be gone."""
     gc.collect()
@@ -256,8 +261,7 @@ async def attack(broker: Broker, folder: Path, requests: int, *, clients: int) -
             await _ask_all(broker, app, requests, clients)
             await eventually(lambda: not app._server.eio.sockets)
             await eventually(lambda: nothing_left(app))
-            bound = {key for destination, key in broker.bindings() if destination.startswith("gateway.")}
-            assert bound == {"action.update", "action.destroy"}
+            await eventually(lambda: bound(broker) == {"action.update", "action.destroy"})
             await eventually(lambda: not left(), what="nothing is left")
     await eventually(lambda: asyncio.all_tasks() <= before, what="no task is left")
     assert [line for line in logs if line["log_level"] in ("warning", "error", "critical")] == []
@@ -293,8 +297,8 @@ async def test_three_thousand_odd_subscriptions_are_all_answered_and_leave_nothi
 
 @pytest.mark.slow
 @on("uvloop")
-async def test_thirty_thousand_odd_subscriptions_are_all_answered_and_leave_nothing(
+async def test_twelve_thousand_odd_subscriptions_are_all_answered_and_leave_nothing(
     broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await attack(broker, tmp_path, 30_000, clients=60)
+    await attack(broker, tmp_path, 12_000, clients=60)
     assert [record for record in caplog.records if record.name.startswith(("services", "aiohttp.server"))] == []
