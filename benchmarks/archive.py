@@ -39,9 +39,12 @@ from shared.topology import RAW_EXCHANGE, ROUTER_QUEUE
 from tests.support.archive import Asking, asking
 from tests.support.broker import Broker, free_port
 from tests.support.management import delete_queue
+from tests.support.waiting import eventually
 
 BATCH = 300
 """Posts of one message."""
+UNDER_LOAD = 3_000
+"""Posts that the archive has stored of those that come when it is killed."""
 AHEAD = 30_000
 """Posts that may wait for the archive."""
 APART_US = 160
@@ -192,7 +195,8 @@ async def _restart(broker: Broker, archive: Archive, messages: Iterator[tuple[by
                 await asyncio.sleep(BATCH / 3000)
 
         loading = asyncio.create_task(load())
-        await asyncio.sleep(2)
+        enough = archive.written() + UNDER_LOAD
+        await eventually(lambda: archive.written() >= enough, within_s=_START_S, what="the archive stores what comes")
         began = time.perf_counter()
         archive.restart()
         answer = await somebody.tweets("term.the", LAST)

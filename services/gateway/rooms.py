@@ -106,10 +106,6 @@ class Rooms(Generic[MemberT]):
         room = self._open.get(label.key)
         return self._open.pop(label.key) if room is not None and room.empty else None
 
-    def joined(self, member: MemberT) -> int:
-        """How many rooms `member` is in."""
-        return len(self._joined.get(member, ()))
-
     def is_member(self, member: MemberT, label: Label) -> bool:
         """Whether `member` has come into the room."""
         room = self._open.get(label.key)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from shared.history import MAX_ID_CHARACTERS, MAX_IDS, MAX_SEQ
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_LARGEST = MAX_SEQ
 
 
 class BadRequestError(ValueError):
@@ -82,4 +81,4 @@ def _number(value: object) -> int | None:
     """A number from 0 on, or the digits of one: JavaScript loses the last digits of great numbers."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
-    return value if type(value) is int and 0 <= value <= _LARGEST else None
+    return value if type(value) is int and 0 <= value <= MAX_SEQ else None

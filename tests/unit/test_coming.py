@@ -172,7 +172,7 @@ async def test_an_error_on_the_way_leaves_the_client_out_and_it_can_come_again(
     answer = await story.ask("subscribe", "nfl")
     assert answer["error"]["code"] == "internal"
     assert not story.is_in
-    assert story.world.rooms.joined(cast(Any, story.client)) == 0
+    assert not story.world.rooms.is_member(cast(Any, story.client), NFL)
     story.bindings.error = None
     assert await story.ask("subscribe", "nfl") is True
     assert story.is_in
