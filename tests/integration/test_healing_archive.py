@@ -63,7 +63,7 @@ async def archive_behind(broker: Broker, between: Proxy, folder: Path) -> AsyncI
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bindings are made sure of all the time."""
-    monkeypatch.setattr("shared.broker.REBIND_EVERY_S", 0.2)
+    monkeypatch.setattr("shared.broker.connection.REBIND_EVERY_S", 0.2)
 
 
 async def delete(broker: Broker, what: str) -> None:

@@ -190,7 +190,7 @@ async def test_a_gateway_has_its_rooms_bound_once_wherever_it_is_cut_off(
 
 @pytest.fixture
 def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.broker.HEARTBEAT_S", 1)
+    monkeypatch.setattr("shared.broker.connection.HEARTBEAT_S", 1)
 
 
 @pytest.mark.usefixtures("short_heartbeat")

@@ -99,7 +99,7 @@ async def test_an_exchange_that_was_deleted_is_used_again_when_it_is_there_again
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bindings are made sure of all the time, and what has failed is soon tried again."""
-    monkeypatch.setattr("shared.broker.REBIND_EVERY_S", 0.2)
+    monkeypatch.setattr("shared.broker.connection.REBIND_EVERY_S", 0.2)
     monkeypatch.setattr("services.gateway.bindings.AUDIT_S", 0.2)
     monkeypatch.setattr("services.gateway.notices.SETTLE_S", 0.2)
     monkeypatch.setattr("services.gateway.notices.RETRY_S", 0.2)

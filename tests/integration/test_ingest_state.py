@@ -28,7 +28,7 @@ EVENTS = [tweet(f"post {number}") for number in range(400)]
 @pytest.fixture
 def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that falls silent is given up sooner."""
-    monkeypatch.setattr("shared.broker.HEARTBEAT_S", 1)
+    monkeypatch.setattr("shared.broker.connection.HEARTBEAT_S", 1)
 
 
 def app_of(broker: Broker, source: ListSource, url: str = "") -> IngestApp:
