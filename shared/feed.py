@@ -31,7 +31,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-def messages(keys: Sequence[str], documents: Sequence[bytes]) -> Iterator[Message]:
+def messages(keys: Sequence[str], documents: Sequence[bytes | memoryview]) -> Iterator[Message]:
     """The messages that bring packed `documents` to everybody who bound one of `keys`: one where it fits.
 
     Split by keys, a queue bound to keys of both parts gets a second copy, which versions sort out.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from services.archive.versions import Version, of_entry
 from shared import raw
-from shared.events import SCHEMA_VERSION, UnreadableError
+from shared.events import UnreadableError
 
 DAY_US = 24 * 3_600_000_000
 """A clock that is wrong by more is broken."""
@@ -30,16 +30,15 @@ def read(body: bytes, headers: Mapping[str, Any], *, now_us: int) -> tuple[Batch
     then, and forget nothing before.
     """
     nothing = Batch([], None, 0)
-    if headers.get("v", SCHEMA_VERSION) != SCHEMA_VERSION:
-        return nothing, 1
     try:
-        entries = raw.unpack(body)
+        raw.check(headers)
+        entries, unreadable = raw.read(body)
     except UnreadableError:
         return nothing, 1
     versions: list[Version] = []
     for entry in entries:
         try:
-            version = of_entry(raw.read_entry(entry))
+            version = of_entry(entry)
         except UnreadableError:
             continue
         if version.seq <= now_us + DAY_US:
@@ -48,4 +47,4 @@ def read(body: bytes, headers: Mapping[str, Any], *, now_us: int) -> tuple[Batch
     link = raw.link(headers)
     if link is not None and link.after < 0:
         link = None
-    return Batch(versions, link, last), len(entries) - len(versions)
+    return Batch(versions, link, last), len(unreadable) + len(entries) - len(versions)

@@ -43,7 +43,7 @@ async def forget(amqp_url: str, ids: Sequence[str]) -> None:
     """Publish a destroy of each id, made now; raises `BrokerLostError`, `RefusedError`."""
     clock = SequenceClock()
     now_ms = time.time_ns() // 1_000_000
-    body = raw.join(raw.pack_entry(Destroy(id=id, mtime=now_ms), clock.next()) for id in ids)
+    body = raw.pack([raw.entry(Destroy(id=id, mtime=now_ms), clock.next()) for id in ids])
     async with connect(amqp_url, name="forget") as connection:
         channel = await connection.channel(confirms=True)
         await channel.publish(

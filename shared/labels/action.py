@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from shared.events import Action
-from shared.labels.facets import Facets
 from shared.labels.family import EnumerableFamily, LabelError
 
 
@@ -11,6 +10,7 @@ class ActionFamily(EnumerableFamily):
     """Every `create`, `update` or `destroy`. Gateways bind the last two; no room shows them."""
 
     name = "action"
+    facet = "action"
     has_room = False
 
     def canonical(self, value: str) -> str:  # noqa: D102
@@ -19,5 +19,5 @@ class ActionFamily(EnumerableFamily):
             raise LabelError(f"'{folded}' is no action: they are {', '.join(Action)}")
         return folded
 
-    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
-        return (facets.action,)
+    def values_of(self, facet: str) -> Iterable[str]:  # noqa: D102
+        return (facet,)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from shared.labels.facets import Facets
 from shared.labels.family import EnumerableFamily
 
 
@@ -10,7 +9,8 @@ class Author(EnumerableFamily):
     """An author's handle, written with or without its `@`."""
 
     name = "from"
+    facet = "screen_name"
     sigils = "@＠"
 
-    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
-        return (facets.screen_name,) if facets.screen_name else ()
+    def values_of(self, facet: str) -> Iterable[str]:  # noqa: D102
+        return (facet,) if facet else ()

@@ -1,6 +1,5 @@
 """`all`: every event."""
 
-from shared.labels.facets import Facets
 from shared.labels.family import Flag
 
 
@@ -8,6 +7,7 @@ class Everything(Flag):
     """Every tweet, its changes and its end."""
 
     name = "all"
+    facet = "action"  # which every event has
 
-    def holds(self, facets: Facets) -> bool:  # noqa: D102
+    def holds(self, facet: str) -> bool:  # noqa: D102
         return True

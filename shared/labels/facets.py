@@ -11,8 +11,8 @@ from shared.labels.text import fold
 class Facets(NamedTuple):
     """One event as the label families see it. Texts are folded (`shared.labels.text.fold`).
 
-    A destroy has an action alone. This is also the form in which ingest sends them to the router, so
-    the fields are what MessagePack can carry.
+    A destroy has an action alone. Ingest sends each field of all events of a batch as a column (`shared.raw`), so the
+    fields are what MessagePack can carry.
     """
 
     action: str

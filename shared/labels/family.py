@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from shared.labels.facets import Facets
 from shared.labels.text import fold
@@ -51,9 +51,16 @@ class Family(ABC):
 class EnumerableFamily(Family):
     """A family of which an event's labels can be listed by looking at the event alone."""
 
+    facet: ClassVar[str]
+    """The field of `Facets` that tells an event's labels of this family."""
+
     @abstractmethod
+    def values_of(self, facet: Any) -> Iterable[str]:  # noqa: ANN401 - the type of that field
+        """The canonical values of the labels that an event has whose field is `facet`; `""` where none is taken."""
+
     def values(self, facets: Facets) -> Iterable[str]:
-        """The canonical values of all labels of this family that an event has; `""` where none is taken."""
+        """The canonical values of all labels of this family that an event has."""
+        return self.values_of(getattr(facets, self.facet))
 
     def matches(self, value: str, facets: Facets) -> bool:  # noqa: D102
         return value in self.values(facets)
@@ -70,8 +77,8 @@ class Flag(EnumerableFamily):
         return ""
 
     @abstractmethod
-    def holds(self, facets: Facets) -> bool:
-        """Whether an event has the label."""
+    def holds(self, facet: Any) -> bool:  # noqa: ANN401
+        """Whether an event has the label whose field is `facet`."""
 
-    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
-        return ("",) if self.holds(facets) else ()
+    def values_of(self, facet: Any) -> Iterable[str]:  # noqa: ANN401, D102
+        return ("",) if self.holds(facet) else ()

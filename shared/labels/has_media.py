@@ -1,6 +1,5 @@
 """`has_media`: tweets with a picture, a video or a GIF."""
 
-from shared.labels.facets import Facets
 from shared.labels.family import Flag
 
 
@@ -8,6 +7,7 @@ class HasMedia(Flag):
     """The tweet carries a picture, video or GIF."""
 
     name = "has_media"
+    facet = "has_media"
 
-    def holds(self, facets: Facets) -> bool:  # noqa: D102
-        return facets.has_media
+    def holds(self, facet: bool) -> bool:  # noqa: D102
+        return facet

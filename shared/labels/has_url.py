@@ -1,6 +1,5 @@
 """`has_url`: tweets with a link."""
 
-from shared.labels.facets import Facets
 from shared.labels.family import Flag
 
 
@@ -8,7 +7,8 @@ class HasUrl(Flag):
     """The tweet contains a URL, as its source says (X: `entities.urls`)."""
 
     name = "has_url"
+    facet = "has_url"
     aliases = ("url",)
 
-    def holds(self, facets: Facets) -> bool:  # noqa: D102
-        return facets.has_url
+    def holds(self, facet: bool) -> bool:  # noqa: D102
+        return facet

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from shared.labels.facets import Facets
 from shared.labels.family import EnumerableFamily
 
 
@@ -10,6 +9,7 @@ class Lang(EnumerableFamily):
     """The source's language code: `en`, `zh-tw`, `und`."""
 
     name = "lang"
+    facet = "lang"
 
-    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
-        return (facets.lang,) if facets.lang else ()
+    def values_of(self, facet: str) -> Iterable[str]:  # noqa: D102
+        return (facet,) if facet else ()

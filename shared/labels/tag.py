@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from shared.labels.facets import Facets
 from shared.labels.family import EnumerableFamily
 
 
@@ -10,7 +9,8 @@ class Tag(EnumerableFamily):
     """A hashtag, written with or without its `#`."""
 
     name = "tag"
+    facet = "hashtags"
     sigils = "#＃"
 
-    def values(self, facets: Facets) -> Iterable[str]:  # noqa: D102
-        return facets.hashtags
+    def values_of(self, facet: tuple[str, ...]) -> Iterable[str]:  # noqa: D102
+        return facet

@@ -108,8 +108,7 @@ async def publish_malformed(stage: Stage, post: Tweet, fields: dict[str, Any]) -
     """Publish a tweet whose document says something else than what it is classified by; `...` leaves a field out."""
     document = to_document(post, post.mtime * 1000) | fields
     packed: bytes = msgpack.packb({field: value for field, value in document.items() if value is not ...})
-    entry: bytes = msgpack.packb((packed, *Facets.of(post)))
-    await publish_body(stage.broker, raw.join([entry]))
+    await publish_body(stage.broker, raw.pack([raw.Entry(packed, Facets.of(post))]))
 
 
 async def test_a_malformed_tweet_is_shown_as_far_as_it_can_be(stage: Stage) -> None:

@@ -80,7 +80,7 @@ async def test_what_a_gateway_sends_between_the_tweets_is_a_mark_whatever_is_in_
         await publish(broker, said)
         complete_to = await somebody.mark()
         for forged in (tweet("forged"), edited(said, "forged"), deleted(said)):
-            body = raw.join([raw.pack_entry(forged, complete_to + 1)])
+            body = raw.pack([raw.entry(forged, complete_to + 1)])
             answer = await somebody._ask(MARK_KEY, raw.TYPE, body)
             assert (answer.error, answer.complete_to) == (None, complete_to)
         assert texts(await somebody.tweets("all")) == ["nfl"]

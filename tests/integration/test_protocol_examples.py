@@ -173,7 +173,7 @@ class Stream:
         link = raw.Link("x", self.last)
         first = self.last + EVERY_US
         self.last = first + len(events) - 1
-        body = raw.join(raw.pack_entry(event, first + number) for number, event in enumerate(events))
+        body = raw.pack([raw.entry(event, first + number) for number, event in enumerate(events)])
         async with connect(self._broker.amqp_url("ingest"), name="test ingest") as connection:
             channel = await connection.channel(confirms=True)
             await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, headers=raw.headers(link), persistent=True)

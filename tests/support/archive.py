@@ -152,6 +152,6 @@ class Chain:
             channel = await connection.channel(confirms=True)
             for events in batches:
                 link = raw.Link(self._source, self.last)
-                body = raw.join(raw.pack_entry(event, self._clock.next()) for event in events)
+                body = raw.pack([raw.entry(event, self._clock.next()) for event in events])
                 self.last = self._clock.last
                 await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, headers=raw.headers(link), persistent=True)

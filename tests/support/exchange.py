@@ -25,7 +25,7 @@ async def publish_body(broker: Broker, body: bytes) -> None:
 
 async def publish(broker: Broker, *events: Event) -> None:
     """Publish events as one raw batch."""
-    await publish_body(broker, raw.join(raw.pack_entry(event, _clock.next()) for event in events))
+    await publish_body(broker, raw.pack([raw.entry(event, _clock.next()) for event in events]))
 
 
 async def publish_one_by_one(broker: Broker, *events: Event) -> None:
@@ -33,7 +33,7 @@ async def publish_one_by_one(broker: Broker, *events: Event) -> None:
     async with connect(broker.amqp_url("ingest"), name="test ingest") as connection:
         channel = await connection.channel(confirms=True)
         for event in events:
-            body = raw.join([raw.pack_entry(event, _clock.next())])
+            body = raw.pack([raw.entry(event, _clock.next())])
             await channel.publish(RAW_EXCHANGE, body, type=raw.TYPE, persistent=True)
 
 

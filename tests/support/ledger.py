@@ -21,8 +21,7 @@ class Ledger:
 
     async def note(self, message: aio_pika.abc.AbstractIncomingMessage) -> None:
         """One raw batch."""
-        for entry in raw.unpack(message.body):
-            document, facets = raw.read_entry(entry)
+        for document, facets in raw.Batch(message.body).entries():
             self.events.append((msgpack.unpackb(document), facets))
 
     def page(self, path: str) -> dict[str, str]:

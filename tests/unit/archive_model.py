@@ -23,7 +23,7 @@ NOW_US = 1_800_000_000_000_000
 
 def batch(*events: tuple[int, Event], link: raw.Link | None = None) -> Batch:
     """What a message with these events, each with its `seq`, brings."""
-    body = raw.join(raw.pack_entry(event, seq) for seq, event in events)
+    body = raw.pack([raw.entry(event, seq) for seq, event in events])
     made, unreadable = read(body, raw.headers(link), now_us=NOW_US)
     assert not unreadable
     return made

@@ -27,7 +27,7 @@ def looked_at() -> Iterator[set[int]]:
     seen: set[int] = set()
     numbers, find = reading._numbers, OpenChunk.find
 
-    def in_file(rows: list[tuple[Any, ...]], whole: int) -> list[int]:
+    def in_file(rows: list[tuple[Any, ...]], whole: int) -> Any:
         seen.add(rows[0][0])
         return numbers(rows, whole)
 
@@ -59,6 +59,23 @@ def test_many_labels_of_a_short_stretch_are_asked_for_at_once_and_only_there(tmp
         few = archive.ask(LabelsQuery(labels=("word.number",), since=last - 100, until=last - 50, limit=10))
         assert [document["seq"] for document in unpacked(few)] == list(range(last - 50, last - 60, -1))
         assert few.from_seq == last - 60
+
+
+def test_what_very_many_tweets_say_is_found_in_order_however_late_some_came(tmp_path: Path) -> None:
+    last = CHUNK // 2
+    with kept(tmp_path) as archive:
+        for remainder in (0, 2, 1):
+            said = [(10 * n + remainder, tweet(f"nfl {n}")) for n in range(1, last // 3)]
+            archive.store.add([batch(*said)])
+            if remainder != 1:
+                archive.close_chunk()
+        seqs = [10 * n + remainder for n in reversed(range(1, last // 3)) for remainder in (2, 1, 0)]
+        assert [document["seq"] for document in archive.pages("word.nfl", 500)] == seqs
+        middle = 5 * (last // 3)
+        newer = [seq for seq in seqs if seq > middle]
+        assert [document["seq"] for document in archive.tweets("term.n", 10_000, since=middle)] == newer
+        older = [seq for seq in seqs if seq < middle]
+        assert [document["seq"] for document in archive.tweets("term.nf", 9, before=Place(middle, ""))] == older[:9]
 
 
 def test_what_is_missing_after_the_end_of_a_stretch_is_not_missing_in_it(tmp_path: Path) -> None:
@@ -94,7 +111,7 @@ def test_what_can_not_be_of_this_time_is_skipped_and_harms_nothing(tmp_path: Pat
     with kept(tmp_path, now_us=lambda: NOW_US) as archive:
         said = [(NOW_US - 5, tweet("nfl 1")), (NOW_US + day, tweet("nfl 2"))]
         wrong = [packed(at, "nfl") for at in (-1, NOW_US + day + 1, 2**62, 2**63, 2**64 - 1)]
-        body = raw.join([*(raw.pack_entry(event, seq) for seq, event in said[:1]), *wrong])
+        body = raw.pack([*(raw.entry(event, seq) for seq, event in said[:1]), *wrong])
         made, unreadable = read(body, raw.headers(Link("x", NOW_US - 9)), now_us=NOW_US)
         assert (unreadable, made.last, len(made.versions)) == (5, NOW_US - 5, 1)
         archive.store.add([made])
@@ -104,7 +121,7 @@ def test_what_can_not_be_of_this_time_is_skipped_and_harms_nothing(tmp_path: Pat
         assert archive.ask(TweetsQuery(label="all", limit=5, since=NOW_US - 9)).whole
         assert len(batch(said[1]).versions) == 1, "clocks differ a little"
         # Of a batch in which nothing is right, and of one that says it follows the impossible.
-        nothing, unreadable = read(raw.join(wrong), raw.headers(Link("x", NOW_US - 5)), now_us=NOW_US)
+        nothing, unreadable = read(raw.pack(wrong), raw.headers(Link("x", NOW_US - 5)), now_us=NOW_US)
         assert unreadable == 5
         for link in (Link("x", 2**63 - 1), Link("x", -(2**63)), Link("x", NOW_US - 5)):
             archive.store.add([nothing])
@@ -114,11 +131,11 @@ def test_what_can_not_be_of_this_time_is_skipped_and_harms_nothing(tmp_path: Pat
         assert archive.ask(TweetsQuery(label="all", limit=5, since=NOW_US - 9)).whole
 
 
-def packed(seq: int, text: str) -> bytes:
+def packed(seq: int, text: str) -> raw.Entry:
     """An entry with any number at all."""
     event = tweet(text)
     document = msgpack.packb(to_document(event, 0) | {"seq": seq})
-    return bytes(msgpack.packb((document, *Facets.of(event))))
+    return raw.Entry(msgpack.packb(document), Facets.of(event))
 
 
 def told() -> tuple[float, ...]:

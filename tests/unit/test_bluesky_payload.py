@@ -421,7 +421,7 @@ def test_no_message_is_too_strange(body: bytes) -> None:
     except UnreadableError:
         return
     if event is not None:
-        raw.pack_entry(event, 1)
+        raw.entry(event, 1)
 
 
 pieces = st.text(min_size=1, max_size=8) | st.sampled_from(["🏈", "👩🏽‍🚀", "é", "東京", "ا", "n̈", "ß"])

@@ -1,4 +1,4 @@
-"""The two message formats: what ingest packs routers read, what routers send consumers read."""
+"""What consumers get: documents, and the messages that bring them. (`test_raw.py`: what routers get.)"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,10 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.router.classify import classify
-from shared import feed, raw
+from shared import feed
 from shared.events import Action, Destroy, Event, Media, Tweet, UnreadableError, User, to_document
-from shared.labels import Facets
 from tests.support.tweets import PHOTO, deleted, edited, tweet
 
 words = st.text(max_size=20)
@@ -47,16 +45,6 @@ scalars = st.one_of(
 )
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=8) | st.dictionaries(words, inner, max_size=3)
-)
-entries = st.tuples(
-    st.binary(max_size=20) | scalars,
-    st.text(max_size=3) | scalars,
-    st.text(max_size=3) | scalars,
-    st.lists(st.text(max_size=3) | scalars, max_size=3) | scalars,
-    st.text(max_size=3) | scalars,
-    st.text(max_size=3) | scalars,
-    st.booleans() | scalars,
-    st.booleans() | scalars,
 )
 
 
@@ -114,105 +102,6 @@ class TestDocuments:
 
     def test_which_action_wins_at_the_same_moment(self) -> None:
         assert Action.CREATE.rank < Action.UPDATE.rank < Action.DESTROY.rank
-
-
-class TestRawBatches:
-    @settings(deadline=None, max_examples=100)
-    @given(st.lists(events, max_size=5))
-    def test_a_router_reads_what_ingest_packed(self, sent: list[Event]) -> None:
-        body = raw.join(raw.pack_entry(event, seq) for seq, event in enumerate(sent))
-        received = [raw.read_entry(entry) for entry in raw.unpack(body)]
-        assert [msgpack.unpackb(entry.document) for entry in received] == [
-            document_of(event, seq) for seq, event in enumerate(sent)
-        ]
-        for event, entry in zip(sent, received, strict=True):
-            assert entry.facets._replace(hashtags=tuple(entry.facets.hashtags)) == Facets.of(event)
-
-    @settings(deadline=None, max_examples=150)
-    @given(st.one_of(st.binary(max_size=40), anything.map(msgpack.packb), st.lists(entries).map(msgpack.packb)))
-    @example(b"")
-    @example(b"\xc1")
-    @example(b"\xdd\xff\xff\xff\xff")
-    @example(b"\x91" * 5000)
-    @example(b"\x91\xd4\xfe\x00")
-    def test_damage_is_unreadable_and_nothing_worse(self, body: bytes) -> None:
-        try:
-            for entry in raw.unpack(body):
-                try:
-                    read = raw.read_entry(entry)
-                except UnreadableError as error:
-                    assert str(error)
-                else:
-                    assert isinstance(read.document, bytes)
-                    assert read.facets.has_url in (True, False)
-        except UnreadableError as error:
-            assert str(error)
-
-    @pytest.mark.parametrize(
-        ("index", "value", "reason"),
-        [
-            (0, "text", "document is str and not bytes"),
-            (1, None, "action is NoneType and not str"),
-            (2, b"x", "text is bytes and not str"),
-            (3, ["a", 1], "hashtags are not all strings"),
-            (6, 1, "has_url is int and not bool"),
-        ],
-    )
-    def test_the_reason_names_the_part_that_is_wrong(self, index: int, value: object, reason: str) -> None:
-        entry = msgpack.unpackb(raw.pack_entry(tweet("text"), 1))
-        entry[index] = value
-        with pytest.raises(UnreadableError, match=reason):
-            raw.read_entry(entry)
-
-
-class TestClassify:
-    @settings(deadline=None, max_examples=150)
-    @given(st.one_of(st.binary(max_size=40), anything.map(msgpack.packb), st.lists(entries).map(msgpack.packb)))
-    @example(b"\x91" * 900 + b"\xc0")
-    @example(b"\x91" + b"\x81\xa1a" * 900 + b"\xc0")
-    @example(b"\x91" * 5000)
-    @example(b"\x90")
-    def test_whatever_comes_is_accounted_for(self, body: bytes) -> None:
-        result = classify(body, lambda facets: ["all"] if facets.text else [])
-        assert result.events == result.published + result.unmatched + len(result.dead)
-        for dead in result.dead:
-            assert dead.reason
-            assert dead.body in body or msgpack.unpackb(dead.body) in msgpack.unpackb(body)
-        assert bool(result.messages) == bool(result.published)
-
-    @settings(deadline=None, max_examples=100)
-    @given(
-        st.lists(st.tuples(tweets, st.sampled_from([(), ("all",), ("term.a", "term.b"), ("term.b",)])), max_size=12)
-    )
-    def test_everyone_gets_all_that_they_asked_for_and_once(
-        self, wanted: list[tuple[Tweet, tuple[str, ...]]]
-    ) -> None:
-        body = raw.join(raw.pack_entry(event, seq) for seq, (event, _) in enumerate(wanted))
-        turns = iter(keys for _, keys in wanted)
-        result = classify(body, lambda _: list(next(turns)))
-        # Equal labels travel together.
-        assert len(result.messages) == len({keys for _, keys in wanted if keys})
-        received = received_by_key(result.messages)
-        for key in ("all", "term.a", "term.b"):
-            expected = [document_of(event, seq) for seq, (event, keys) in enumerate(wanted) if key in keys]
-            assert sorted(received.get(key, []), key=lambda document: document["seq"]) == expected
-        assert (result.events, result.dead) == (len(wanted), [])
-        assert result.unmatched == sum(not keys for _, keys in wanted)
-
-    def test_one_bad_entry_does_not_take_the_others_with_it(self) -> None:
-        good = [raw.pack_entry(tweet(text), 1) for text in ("one", "two")]
-        bad = msgpack.packb([b"document", "create", 5])
-        result = classify(raw.join([good[0], bad, good[1]]), lambda _: ["all"])
-        [message] = result.messages
-        assert [document["text"] for document in feed.unpack(message.body, message.headers)] == ["one", "two"]
-        [dead] = result.dead
-        assert (dead.body, dead.reason) == (bad, "an entry is not an array of eight")
-
-    def test_a_batch_that_is_none_is_dead_as_a_whole(self) -> None:
-        result = classify(b"{}", lambda _: ["all"])
-        [dead] = result.dead
-        assert dead.body == b"{}"
-        assert (result.messages, result.events, result.published, result.unmatched) == ([], 1, 0, 0)
 
 
 class TestFeed:
