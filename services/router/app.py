@@ -28,6 +28,13 @@ SNAPSHOT_PATIENCE_S = 2.0
 """How long a router that knows the demand from before waits for a new snapshot until it works on without."""
 
 
+TOGETHER_S = 0.05
+"""How long new terms are waited for that may be brought together with the first one."""
+
+AT_REST_S = 1.0
+"""Time without a change after which there will be none for a while."""
+
+
 REFUSALS_TOLD = 20
 """Bindings that ask for nothing are logged up to this many; who binds thousands shall not fill the log."""
 
@@ -41,6 +48,7 @@ class RouterApp:
         self._matcher = Matcher(max_terms=settings.max_terms)
         self._demand = Demand(wanted=self._wanted, unwanted=self._unwanted)
         self._knows_demand = False
+        self._terms_changed = asyncio.Event()
         self._refused = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -57,6 +65,12 @@ class RouterApp:
             worker = Worker(self._matcher, await publishing.channel(confirms=True), held_up=self._note_held_up)
             queue: Queue | None = None
 
+            async def stop() -> None:
+                await stopping.wait()
+                if queue is not None:
+                    await queue.stop_consuming()
+                    await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
+
             async def route() -> None:
                 nonlocal queue
                 unbound = asyncio.Event()
@@ -71,19 +85,21 @@ class RouterApp:
                 if not await publishing.has_exchange(TWEETS_EXCHANGE):
                     raise NotFoundError("the broker lacks the exchange tweets: load deploy/rabbitmq/definitions.json")
                 queue = await self._have_queue(consuming)
-                await together(self._route(follower, queue, worker), _keep_bound(queue, unbound))
+                await together(
+                    self._route(follower, queue, worker),
+                    worker.run(queue),
+                    self._improve(),
+                    _keep_bound(queue, unbound),
+                )
 
             try:
                 await first_of(
-                    stopping.wait(),
+                    stop(),
                     consuming.lost(),
                     publishing.lost(),
                     publishing.watch_alarms(self._note_held_up),
                     route(),
                 )
-                if queue is not None:
-                    await queue.stop_consuming()
-                    await first_of(worker.idle(), asyncio.sleep(DRAIN_S))
             except EventsMissingError as error:
                 raise StartError(str(error)) from None
             finally:
@@ -108,7 +124,8 @@ class RouterApp:
         if self._knows_demand:
             # A new snapshot, but not at any price: what was known before the connection was lost will do.
             with contextlib.suppress(TimeoutError, SnapshotError):
-                await asyncio.wait_for(follower.snapshot(), SNAPSHOT_PATIENCE_S)
+                async with asyncio.timeout(SNAPSHOT_PATIENCE_S):
+                    await follower.snapshot()
                 up_to_date = True
         else:
             await follower.snapshot_until_it_works()
@@ -124,6 +141,25 @@ class RouterApp:
             await follower.snapshot_until_it_works()
         await follower.refresh()
 
+    async def _improve(self) -> None:
+        """Bring new terms to where they are found quicker, step by step, and the last ones when no more come."""
+        while True:
+            await self._terms_changed.wait()
+            self._terms_changed.clear()
+            await asyncio.sleep(TOGETHER_S)
+            await self._step_by_step(at_rest=False)
+            try:
+                async with asyncio.timeout(AT_REST_S):
+                    await self._terms_changed.wait()
+            except TimeoutError:
+                await self._step_by_step(at_rest=True)
+
+    async def _step_by_step(self, *, at_rest: bool) -> None:
+        more = True
+        while more:
+            more = self._matcher.improve(at_rest=at_rest)
+            await asyncio.sleep(0)  # for everybody else
+
     def _note_held_up(self, held_up: bool) -> None:
         self.health.set("publishing", not held_up)
 
@@ -131,6 +167,7 @@ class RouterApp:
         metrics.ROUTER_KEYS.set(len(self._demand))
         try:
             self._matcher.want(key)
+            self._note_terms()
         except (LabelError, TooManyTermsError) as error:
             metrics.ROUTER_REFUSED_KEYS.inc()
             self._refused += 1
@@ -145,6 +182,11 @@ class RouterApp:
     def _unwanted(self, key: str) -> None:
         metrics.ROUTER_KEYS.set(len(self._demand))
         self._matcher.unwant(key)
+        self._note_terms()
+
+    def _note_terms(self) -> None:
+        self._terms_changed.set()
+        metrics.ROUTER_TERMS.set(self._matcher.terms)
 
 
 async def _keep_bound(queue: Queue, unbound: asyncio.Event) -> None:

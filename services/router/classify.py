@@ -1,56 +1,87 @@
-"""From one raw batch to the messages that are made of it. Pure."""
+"""From raw batches to the messages that are made of them. Pure."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-import msgpack
+import structlog
 
 from shared import feed, raw
 from shared.events import UnreadableError
-from shared.labels import Facets
 
+log = structlog.get_logger()
 
-class Dead(NamedTuple):
-    """What could not be read, for the dead letters."""
+KeysOf = Callable[[raw.Batch], dict[int, list[str]]]
+"""The wanted routing keys of those events of a batch that have any, by their places in it; may raise
+`UnreadableError`."""
 
-    body: bytes
-    reason: str
+Found = list[tuple[tuple[str, ...], memoryview]]
+"""Documents that somebody wants, with their keys."""
+
+REASON_CHARACTERS = 200
+"""Of a reason at most: it becomes a header, and one that fills a frame closes the connection."""
 
 
 class Classified(NamedTuple):
-    """What became of one raw batch. `events == published + unmatched + len(dead)`, with a dead batch as one."""
+    """What became of some raw batches. `events` are those published, those unmatched and those in `dead`."""
 
     messages: list[feed.Message]
-    dead: list[Dead]
+    dead: list[raw.Unreadable]
     events: int
     published: int
     unmatched: int
+    by_hand: int
+    """How many of the events are in batches that belong to no chain."""
 
 
-def classify(body: bytes, keys_of: Callable[[Facets], list[str]]) -> Classified:
-    """Classify the batch in `body`: events with the same keys share a message, bad entries become dead letters."""
-    try:
-        entries = raw.unpack(body)
-    except UnreadableError as error:
-        return dead_batch(body, str(error))
-    dead: list[Dead] = []
-    by_keys: dict[tuple[str, ...], list[bytes]] = {}
-    unmatched = 0
-    for entry in entries:
-        try:
-            document, facets = raw.read_entry(entry)
-        except UnreadableError as error:
-            dead.append(Dead(msgpack.packb(entry), str(error)))
-            continue
-        keys = tuple(keys_of(facets))
-        if keys:
+def classify(batches: Iterable[tuple[Mapping[str, Any], bytes]], keys_of: KeysOf) -> Classified:
+    """Classify batches, each its headers and its body: events with the same keys share a message.
+
+    What can't be read becomes a dead letter, and the rest goes on. What nobody asks for is not looked at, and not
+    noticed where it can't be read.
+    """
+    by_keys: dict[tuple[str, ...], list[memoryview]] = {}
+    dead: list[raw.Unreadable] = []
+    events = published = by_hand = 0
+    for headers, body in batches:
+        number, found, unreadable = _classify(headers, body, keys_of)
+        events += number
+        published += len(found)
+        by_hand += number if raw.link(headers) is None else 0
+        dead += unreadable
+        for keys, document in found:
             by_keys.setdefault(keys, []).append(document)
-        else:
-            unmatched += 1
     messages = [message for keys, documents in by_keys.items() for message in feed.messages(keys, documents)]
-    return Classified(messages, dead, len(entries), len(entries) - len(dead) - unmatched, unmatched)
+    unmatched = events - published - sum(one.events for one in dead)
+    return Classified(messages, dead, events, published, unmatched, by_hand)
 
 
-def dead_batch(body: bytes, reason: str) -> Classified:
-    """A batch that is a dead letter as a whole."""
-    return Classified([], [Dead(body, reason)], events=1, published=0, unmatched=0)
+def _classify(headers: Mapping[str, Any], body: bytes, keys_of: KeysOf) -> tuple[int, Found, list[raw.Unreadable]]:
+    """How many events there are, those that somebody wants, and what can't be read."""
+    try:
+        raw.check(headers)
+        try:
+            batch = raw.Batch(body)
+            return len(batch), _found(batch, keys_of), []
+        except UnreadableError:
+            readable, unreadable = raw.read(body)
+            batch = raw.Batch(raw.pack(readable))
+            return len(batch) + len(unreadable), _found(batch, keys_of), unreadable
+    except UnreadableError as error:
+        reason = str(error)
+    except Exception as error:
+        # A mistake of ours. Given back, the batch would come again and again; it waits for whoever mends it.
+        log.exception("a batch could not be classified")
+        reason = f"could not be classified: {type(error).__name__}: {error}"
+    number, version = raw.number_of(body), _plain(headers.get("v", raw.FORMAT))
+    return number, [], [raw.Unreadable(body, reason[:REASON_CHARACTERS], number, version)]
+
+
+def _plain(version: object) -> int | str | None:
+    """The version of a format, as it is where it can be sent on, and else as it would be written."""
+    if version is None or (isinstance(version, int) and abs(version) < 2**31):
+        return version
+    return version if isinstance(version, str) and len(version) <= 50 else f"{version!a:.50}"
+
+
+def _found(batch: raw.Batch, keys_of: KeysOf) -> Found:
+    return [(tuple(keys), batch.document(place)) for place, keys in sorted(keys_of(batch).items())]

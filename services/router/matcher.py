@@ -1,17 +1,17 @@
-"""Which of the wanted routing keys an event has: the hot path of the router. Pure.
+"""Which of the wanted routing keys the events of a batch have: the hot path of the router. Pure.
 
-Labels that can be listed (hashtags, language, …) are looked up. Terms and words, of which a text contains
-more than anyone could list, are searched for all at once by an Aho-Corasick automaton.
+Labels that can be listed (hashtags, language, …) are looked up, in the columns of those families alone that somebody
+wants. Terms and words, of which a text contains more than anyone could list, are searched for all at once, and in all
+texts of the batch at once.
 """
 
+from collections.abc import Hashable
 from functools import lru_cache
 
-from ahocorasick_rs import AhoCorasick
-
+from services.router.automata import Automata
 from shared.labels import (
     FAMILIES,
     EnumerableFamily,
-    Facets,
     Label,
     LabelError,
     families_of_pattern,
@@ -20,15 +20,12 @@ from shared.labels import (
 )
 from shared.labels.family import MAX_VALUE_CHARACTERS
 from shared.labels.term import Term
-from shared.labels.text import stands_alone
+from shared.labels.text import contains_word
 from shared.labels.word import Word
+from shared.raw import TEXT_END, Batch
 
 Keys = dict[str, None]
 """Routing keys as they were bound, in the order of binding: `term.nfl`, `term.NFL`."""
-
-
-WINDOW_CHARACTERS = 2000
-"""How much of a text is searched at a time."""
 
 
 class TooManyTermsError(Exception):
@@ -36,7 +33,7 @@ class TooManyTermsError(Exception):
 
 
 class Matcher:
-    """The routing keys that are wanted now, and which of them an event has."""
+    """The routing keys that are wanted now, and which of them events have."""
 
     def __init__(self, *, max_terms: int) -> None:
         self._max_terms = max_terms
@@ -47,9 +44,7 @@ class Matcher:
         self._terms: dict[str, Keys] = {}
         self._words: dict[str, Keys] = {}
         self._waiting: dict[Label, Keys] = {}
-        self._automaton: AhoCorasick | None = None
-        self._strings: list[str] = []
-        self._stale = False
+        self._automata = Automata()
 
     def want(self, key: str) -> None:
         """From now on find `key`, a literal routing key or a pattern.
@@ -70,7 +65,7 @@ class Matcher:
                 self._waiting.setdefault(label, {})[key] = None
                 raise TooManyTermsError(f"{self._max_terms} terms are searched for already")
             searched[label.value] = {}
-            self._stale = True
+            self._automata.add(label.value)
         searched[label.value][key] = None
 
     def unwant(self, key: str) -> None:
@@ -97,26 +92,24 @@ class Matcher:
         if not keys:
             del values[label.value]
             if searched is not None:
-                self._stale = True
+                if label.value not in self._terms and label.value not in self._words:
+                    self._automata.discard(label.value)
                 self._admit_next()
 
-    def keys_of(self, facets: Facets) -> list[str]:
-        """The wanted routing keys that an event with `facets` has, each once."""
-        found: Keys = {}
-        for name, values in self._listed.items():
-            whole = bool(self._patterns[name])
-            if not values and not whole:
-                continue
-            family = FAMILIES[name]
-            assert isinstance(family, EnumerableFamily)
-            for value in family.values(facets):
-                if value in values:
-                    found.update(values[value])
-                if whole and (key := _canonical_key(name, value)):
-                    found[key] = None
-        if facets.text and (self._terms or self._words):
-            self._search(facets.text, found)
-        return list(found)
+    def keys_of(self, batch: Batch) -> dict[int, list[str]]:
+        """The wanted routing keys of those events in a batch that have any, sorted, by the event's place in it.
+
+        Raises `UnreadableError` for a batch of which a column that is needed can't be read.
+        """
+        found: dict[int, Keys] = {}
+        self._look_up(batch, found)
+        if self.terms:
+            self._search(batch.texts, found)
+        return {place: sorted(keys) for place, keys in found.items()}
+
+    def improve(self, *, at_rest: bool = False) -> bool:
+        """One step of bringing new terms to where they are found quicker, of some milliseconds: see `Automata`."""
+        return self._automata.improve(at_rest=at_rest)
 
     @property
     def terms(self) -> int:
@@ -135,23 +128,54 @@ class Matcher:
             return self._terms
         return self._words if label.family == Word.name else None
 
-    def _search(self, text: str, found: Keys) -> None:
-        if self._stale or self._automaton is None:
-            self._strings = list(self._terms.keys() | self._words.keys())
-            self._automaton = AhoCorasick(self._strings)
-            self._stale = False
-        seen: set[int] = set()
-        # The automaton lists every occurrence at once, which for nested terms in a long text are very many. Windows
-        # that overlap by the longest term bound the list.
-        for offset in range(0, len(text), WINDOW_CHARACTERS):
-            window = text[offset : offset + WINDOW_CHARACTERS + MAX_VALUE_CHARACTERS]
-            for index, start, end in self._automaton.find_matches_as_indexes(window, overlapping=True):
-                string = self._strings[index]
-                if index not in seen:
-                    seen.add(index)
-                    found.update(self._terms.get(string, ()))
-                if string in self._words and stands_alone(text, offset + start, offset + end):
-                    found.update(self._words[string])
+    def _look_up(self, batch: Batch, found: dict[int, Keys]) -> None:
+        """Find the labels of those families that can be listed and that somebody wants."""
+        for name, values in self._listed.items():
+            if not values and not self._patterns[name]:
+                continue
+            family = FAMILIES[name]
+            assert isinstance(family, EnumerableFamily)
+            column = batch.column(family.facet)
+            # What an event has there many others have, too: each is looked up once.
+            wanted = {facet: keys for facet in set(column) if (keys := self._listed_keys(family, facet))}
+            if wanted:
+                for place, facet in enumerate(column):
+                    if facet in wanted:
+                        found.setdefault(place, {}).update(wanted[facet])
+
+    def _listed_keys(self, family: EnumerableFamily, facet: Hashable) -> Keys:
+        values, whole = self._listed[family.name], bool(self._patterns[family.name])
+        keys: Keys = {}
+        for value in family.values_of(facet):
+            keys.update(values.get(value, ()))
+            if whole and len(value) <= MAX_VALUE_CHARACTERS and (key := _canonical_key(family.name, value)):
+                keys[key] = None
+        return keys
+
+    def _search(self, texts: bytes, found: dict[int, Keys]) -> None:
+        """Find terms and words."""
+        at = place = 0
+        """How many texts end before where we are."""
+        done: set[tuple[int, str]] = set()
+        for string, start, _ in self._automata.find(texts, TEXT_END):
+            if start >= at:
+                place += texts.count(TEXT_END, at, start)
+            else:
+                place -= texts.count(TEXT_END, start, at)
+            at = start
+            if (place, string) in done:
+                continue
+            done.add((place, string))
+            if string in self._terms:
+                found.setdefault(place, {}).update(self._terms[string])
+            if string in self._words and contains_word(_text_around(texts, start), string):
+                found.setdefault(place, {}).update(self._words[string])
+
+
+def _text_around(texts: bytes, at: int) -> str:
+    """The one of some texts that has a byte; what is not UTF-8 in it is left out."""
+    begin = texts.rfind(TEXT_END, 0, at) + 1
+    return texts[begin : texts.find(TEXT_END, at)].decode(errors="ignore")
 
 
 @lru_cache(maxsize=10_000)

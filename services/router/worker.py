@@ -1,100 +1,137 @@
-"""The router's work on one raw batch: classify, publish what came of it, then acknowledge."""
+"""The router's work: classify what has come, publish what came of it, then acknowledge.
+
+Batches grow with the load by themselves: what has come while the last ones were classified makes the next.
+"""
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
-from services.router.classify import Classified, Dead, classify, dead_batch
+from services.router.classify import Classified, classify
 from services.router.matcher import Matcher
-from shared import feed, metrics
-from shared.broker import Channel, Message, RefusedError
-from shared.events import SCHEMA_VERSION
+from shared import feed, metrics, raw
+from shared.broker import Channel, Message, Outgoing, Queue, RefusedError
+from shared.tasks import together
 from shared.topology import DEAD_EXCHANGE, TWEETS_EXCHANGE
 
 log = structlog.get_logger()
+
+MOST_BYTES = 192 * 1024
+"""Raw batches classified in one turn of the loop, with one more: some 3 ms, as ingest makes them."""
 
 CONFIRM_PATIENCE_S = 5.0
 """Time without a confirm after which it is said that something is wrong."""
 
 
+class _Routed(NamedTuple):
+    """What was taken in one turn."""
+
+    tag: int
+    """Of the last message."""
+    result: Classified
+    published: "asyncio.Task[None]"
+
+
 class Worker:
-    """Handles raw batches, several at a time, over one publishing channel with confirms."""
+    """Routes what one queue brings, over one publishing channel with confirms.
+
+    The queue's prefetch bounds what is under way: what waits here and what is published and not confirmed.
+    """
 
     def __init__(
         self, matcher: Matcher, publishing: Channel, *, held_up: Callable[[bool], None] = lambda _: None
     ) -> None:
-        """`held_up` is told when the broker confirms nothing any more, and with each batch that it has confirmed."""
-        self._held_up = held_up
+        """`held_up` is told when the broker confirms nothing any more, and whenever it has confirmed something."""
         self._matcher = matcher
         self._publishing = publishing
-        self._under_way = 0
+        self._held_up = held_up
+        self._waiting: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._under_way: asyncio.Queue[_Routed] = asyncio.Queue()
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def handle(self, message: Message) -> None:
-        """One raw batch. Acknowledged only when all that was made of it is confirmed, so nothing is lost halfway.
-
-        Raises `BrokerLostError`: the broker gives the batch to a router again.
-        """
-        self._under_way += 1
+        """Take one raw batch."""
+        self._waiting.append(message)
+        self._arrived.set()
         self._idle.clear()
-        patience = asyncio.get_running_loop().call_later(CONFIRM_PATIENCE_S, self._held_up, True)
+
+    async def run(self, queue: Queue) -> None:
+        """Route what `handle` is given of `queue`, until cancelled.
+
+        A batch is acknowledged only when all that was made of it is confirmed, so nothing is lost halfway. Raises
+        `BrokerLostError`: the broker gives what is not acknowledged to a router again.
+        """
         try:
+            await together(self._route(), self._acknowledge(queue))
+        finally:
+            publishing = [self._under_way.get_nowait().published for _ in range(self._under_way.qsize())]
+            for task in publishing:
+                task.cancel()
+            await asyncio.gather(*publishing, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        await self._idle.wait()
+
+    async def _route(self) -> None:
+        while True:
+            await self._arrived.wait()
+            taken = self._take()
             began = time.perf_counter()
-            result = self._classify(message)
+            result = classify([(message.headers, message.body) for message in taken], self._matcher.keys_of)
             metrics.ROUTER_CLASSIFY_SECONDS.observe(time.perf_counter() - began)
-            await asyncio.gather(
-                *(self._publish(one) for one in result.messages), *(self._bury(dead) for dead in result.dead)
-            )
+            published = asyncio.create_task(self._publish(result))
+            self._under_way.put_nowait(_Routed(taken[-1].tag, result, published))
+            await asyncio.sleep(0)  # for everybody else
+
+    def _take(self) -> list[Message]:
+        taken: list[Message] = []
+        size = 0
+        while self._waiting and size < MOST_BYTES:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1].body)
+        if not self._waiting:
+            self._arrived.clear()
+        return taken
+
+    async def _acknowledge(self, queue: Queue) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._waiting and self._under_way.empty():
+                self._idle.set()
+            tag, result, published = await self._under_way.get()
+            patience = loop.call_later(CONFIRM_PATIENCE_S, self._held_up, True)
+            try:
+                await published
+            finally:
+                patience.cancel()
             self._held_up(False)
-            await message.ack()
+            await queue.ack_up_to(tag)
             metrics.ROUTER_RECEIVED.inc(result.events)
+            metrics.ROUTER_BY_HAND.inc(result.by_hand)
             metrics.ROUTER_PUBLISHED.inc(result.published)
             metrics.ROUTER_MESSAGES.inc(len(result.messages))
             metrics.ROUTER_UNMATCHED.inc(result.unmatched)
-        finally:
-            patience.cancel()
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
+            metrics.ROUTER_DEAD.inc(sum(one.events for one in result.dead))
 
-    async def idle(self) -> None:
-        """Wait until no batch is under way."""
-        await self._idle.wait()
+    async def _publish(self, result: Classified) -> None:
+        messages = [Outgoing(one.routing_key, one.headers, one.body, feed.TYPE) for one in result.messages]
+        # One is refused where a consumer's own queue is full and refuses. The other queues have it; to send it again
+        # for one that can't keep up would let that one stop the stream for all.
+        metrics.ROUTER_REFUSED.inc(await self._publishing.publish_all(TWEETS_EXCHANGE, messages))
+        if result.dead:
+            log.warning("unreadable, to dead-letters", letters=len(result.dead), reason=result.dead[0].reason)
+            await asyncio.gather(*(self._bury(dead) for dead in result.dead))
 
-    def _classify(self, message: Message) -> Classified:
-        version = message.headers.get("v", SCHEMA_VERSION)
-        if version != SCHEMA_VERSION:
-            return dead_batch(message.body, f"format {version}, and this router reads {SCHEMA_VERSION}")
+    async def _bury(self, dead: raw.Unreadable) -> None:
+        headers = {"v": dead.format, "reason": dead.reason, "at": int(time.time())}
         try:
-            return classify(message.body, self._matcher.keys_of)
-        except Exception as error:
-            # A mistake of ours. Given back, the batch would come again and again; it waits for whoever mends it.
-            log.exception("a batch could not be classified")
-            return dead_batch(message.body, f"could not be classified: {error!r}")
-
-    async def _publish(self, message: feed.Message) -> None:
-        try:
-            await self._publishing.publish(
-                TWEETS_EXCHANGE,
-                message.body,
-                routing_key=message.routing_key,
-                type=feed.TYPE,
-                headers=message.headers,
-            )
-        except RefusedError:
-            # A consumer's own queue is full and refuses. The other queues have the message; to send it again
-            # for one that can't keep up would let that one stop the stream for all.
-            metrics.ROUTER_REFUSED.inc()
-
-    async def _bury(self, dead: Dead) -> None:
-        metrics.ROUTER_DEAD.inc()
-        log.warning("unreadable, to dead-letters", reason=dead.reason, bytes=len(dead.body))
-        try:
-            await self._publishing.publish(
-                DEAD_EXCHANGE, dead.body, type="dead", headers={"reason": dead.reason}, persistent=True
-            )
+            await self._publishing.publish(DEAD_EXCHANGE, dead.body, type=raw.TYPE, headers=headers, persistent=True)
         except RefusedError:
             log.error("dead-letters is full and refuses; the message is dropped", reason=dead.reason)

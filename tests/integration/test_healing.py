@@ -31,7 +31,7 @@ async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tw
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A broker takes its time to restart; nobody waits longer than that.
-    monkeypatch.setattr("shared.broker.LONGEST_DELAY_S", 0.5)
+    monkeypatch.setattr("shared.broker.session.LONGEST_DELAY_S", 0.5)
     source = Posts(can_wait=True, number=0)
     ingest = IngestApp(IngestSettings(amqp_url=broker.amqp_url("ingest")), source)
     async with (
@@ -69,7 +69,7 @@ async def test_after_a_restart_of_the_broker_every_wanted_binding_is_back_and_tw
 async def test_a_connection_that_falls_silent_is_given_up_and_nothing_published_on_it_is_lost(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.broker.HEARTBEAT_S", 1)
+    monkeypatch.setattr("shared.broker.connection.HEARTBEAT_S", 1)
     source = Posts(can_wait=True, number=20_000)
     losses = metric("roost_broker_losses_total")
     async with proxy(broker) as between, router(broker), consumer(broker, ["term.post"]) as taken:
@@ -131,7 +131,7 @@ async def test_a_mistake_in_classification_costs_one_batch_and_not_the_router(
     async with router(broker, prefetch=1), consumer(broker, ["term.fine"]) as taken:
         await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
         with monkeypatch.context() as patched:
-            patched.setattr("services.router.worker.classify", lambda *_: 1 / 0)
+            patched.setattr("services.router.matcher.Matcher.keys_of", lambda *_: 1 / 0)
             dead = metric("roost_router_dead_lettered_total")
             await publish(broker, tweet("fine, but unlucky"))
             await eventually(lambda: metric("roost_router_dead_lettered_total") == dead + 1)

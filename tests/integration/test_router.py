@@ -1,20 +1,31 @@
 """The router on a real broker: who binds a label gets its tweets, whatever program they use."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import aio_pika
 import msgpack
 import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
-from shared import raw
+from shared import feed, raw
+from shared.broker import connect
 from shared.lifecycle import StartError
+from shared.topology import RAW_EXCHANGE, TWEETS_EXCHANGE
 from tests.support.broker import Broker
-from tests.support.exchange import consumer, publish, publish_body
-from tests.support.management import Vhost, dead_letters, depth
+from tests.support.exchange import Consumer, Received, consumer, publish
+from tests.support.management import Vhost, depth
 from tests.support.services import metric, router, running
 from tests.support.tweets import deleted, edited, tweet
 from tests.support.waiting import eventually
+
+LANG = 6
+"""The column of languages in a raw batch."""
 
 
 async def test_a_binding_makes_the_router_look_for_its_term_for_as_long_as_it_stands(
@@ -85,24 +96,51 @@ async def test_patterns_ask_for_whole_families(broker: Broker, pattern: str, exp
 
 
 async def test_what_can_not_be_read_is_a_dead_letter_with_its_reason_and_the_rest_goes_on(broker: Broker) -> None:
-    good = raw.pack_entry(tweet("still here"), 1)
-    broken = msgpack.packb([b"document", "create", 7])
+    columns = msgpack.unpackb(raw.pack([raw.entry(tweet(text), 1) for text in ("still", "broken", "here")]))
+    columns[LANG][1] = 7
+    async with router(broker), consumer(broker, ["all", "lang.en"]) as taken:
+        await eventually(lambda: metric("roost_router_wanted_keys") >= 2)
+        dead = metric("roost_router_dead_lettered_total")
+        await publish_body(broker, b"\xc1 not MessagePack")
+        await publish_body(broker, msgpack.packb(columns))
+        await eventually(lambda: taken.texts() == ["still", "here"])
+        letters = await dead_letters_of(broker, 2)
+        await eventually(lambda: metric("roost_router_dead_lettered_total") == dead + 2)
+        # It can be put right, and is a batch like any other.
+        broken = next(letter for letter in letters if letter.body != b"\xc1 not MessagePack")
+        mended = msgpack.unpackb(broken.body)
+        mended[LANG] = ["en"]
+        await publish_body(broker, msgpack.packb(mended))
+        await eventually(lambda: taken.texts() == ["still", "here", "broken"])
+    assert broken.headers["reason"] == "lang: Expected `str`, got `int`"
+    for letter in letters:
+        assert (letter.headers["v"], letter.type) == (raw.FORMAT, raw.TYPE)
+    [strange] = [letter for letter in letters if letter is not broken]
+    assert strange.body == b"\xc1 not MessagePack"
+    assert str(strange.headers["reason"]).startswith("not a batch: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        *((version, version) for version in (1, 3, "2", None)),
+        ({"of": "another"}, "{'of': 'another'}"),
+        ("x" * 1000, "'" + "x" * 49),
+    ],
+    ids=str,
+)
+async def test_a_batch_of_another_format_is_a_dead_letter_that_says_which(
+    broker: Broker, version: object, told: object
+) -> None:
     async with router(broker), consumer(broker, ["all"]) as taken:
         await eventually(lambda: metric("roost_router_wanted_keys") >= 1)
-        await publish_body(broker, b"\xc1 not MessagePack")
-        await publish_body(broker, raw.join([good, broken]))
-        await eventually(lambda: taken.texts() == ["still here"])
-        letters = []
-
-        async def both() -> bool:
-            letters.extend(await dead_letters(broker))
-            return len(letters) == 2
-
-        await eventually(both)
-    reasons = sorted(reason for _, reason in letters)
-    assert reasons[0] == "an entry is not an array of eight"
-    assert reasons[1].startswith("not MessagePack")
-    assert {body for body, _ in letters} == {broken, b"\xc1 not MessagePack"}
+        body = raw.pack([raw.entry(tweet("of another time"), 1)])
+        await publish_body(broker, body, headers={"v": version})
+        await publish(broker, tweet("of ours"))
+        await eventually(lambda: taken.texts() == ["of ours"])
+        [letter] = await dead_letters_of(broker, 1)
+    assert (letter.body, letter.headers["v"], letter.type) == (body, told, raw.TYPE)
+    assert re.search("format .* and this Roost reads 2", str(letter.headers["reason"]))
 
 
 async def test_a_tweet_that_matches_hundreds_of_terms_goes_out_and_nothing_closes(broker: Broker) -> None:
@@ -117,6 +155,28 @@ async def test_a_tweet_that_matches_hundreds_of_terms_goes_out_and_nothing_close
             await publish(broker, tweet(text + "again"))
             await eventually(lambda: f"{text}again" in taken.texts())
     assert len(taken.messages) == 4, "each was split in two"
+
+
+@pytest.mark.slow
+async def test_a_post_of_25_000_characters_with_20_000_terms_goes_out_and_nothing_closes(broker: Broker) -> None:
+    text = "".join(f"{number:x}-" for number in range(10_000, 20_000))[:25_000]
+    terms = list({text[start : start + 12]: None for start in range(20_000)})
+    assert (len(text), len(terms)) == (25_000, 20_000)
+    # Bound before there is a router: it learns them from one snapshot, and the broker has 20,000 events less to tell.
+    async with many_keys(broker, [f"term.{term}" for term in terms]) as taken, router(broker):
+        await eventually(lambda: metric("roost_router_terms") == len(terms), within_s=30)
+        losses = metric("roost_broker_losses_total")
+        for suffix in ("", "again"):
+            await publish(broker, tweet(text + suffix), tweet("nothing of it"))
+            await eventually(lambda: f"{text}{suffix}" in taken.texts(), within_s=30)  # noqa: B023
+        await publish(broker, tweet(terms[7]))
+        await eventually(lambda: taken.texts()[-1] == terms[7])
+        assert metric("roost_broker_losses_total") == losses
+    first = [message.labels for message in taken.messages if message.documents[0]["text"] == text]
+    assert sorted(label for labels in first for label in labels) == sorted(f"term.{term}" for term in terms)
+    assert len(first) > 1
+    assert max(sum(map(len, labels)) for labels in first) <= feed.MAX_KEYS_BYTES
+    assert taken.messages[-1].labels == [f"term.{terms[7]}"]
 
 
 async def test_changes_go_to_those_who_bind_changes(broker: Broker) -> None:
@@ -162,3 +222,50 @@ async def test_without_a_snapshot_the_router_is_not_ready_and_takes_nothing(brok
 
 async def is_depth(broker: Broker, messages: int) -> bool:
     return await depth(broker, "router.raw") == messages
+
+
+async def publish_body(broker: Broker, body: bytes, *, headers: dict[str, Any] | None = None) -> None:
+    """Publish one message to `tweets.raw`, of this format where `headers` do not say another."""
+    async with connect(broker.amqp_url("ingest"), name="test ingest") as connection:
+        channel = await connection.channel(confirms=True)
+        await channel.publish(
+            RAW_EXCHANGE, body, type=raw.TYPE, headers=raw.headers() if headers is None else headers, persistent=True
+        )
+
+
+async def dead_letters_of(broker: Broker, number: int) -> list[AbstractIncomingMessage]:
+    """So many dead letters, taken away as soon as they are there."""
+    letters: list[AbstractIncomingMessage] = []
+
+    async def take(message: AbstractIncomingMessage) -> None:
+        letters.append(message)
+
+    connection = await aio_pika.connect(broker.amqp_url("admin"))
+    async with connection:
+        queue = await (await connection.channel()).get_queue("dead-letters")
+        await queue.consume(take, no_ack=True)
+        await eventually(lambda: len(letters) == number)
+    return letters
+
+
+@asynccontextmanager
+async def many_keys(broker: Broker, keys: list[str]) -> AsyncIterator[Consumer]:
+    """A consumer of very many keys, bound on several channels at once: one does hardly more than 1,000 a second."""
+    received = Consumer()
+
+    async def note(message: AbstractIncomingMessage) -> None:
+        labels = feed.labels(message.routing_key or "", message.headers)
+        received.messages.append(Received(labels, feed.unpack(message.body, message.headers)))
+
+    async def bind(channel: AbstractChannel, some: list[str]) -> None:
+        mine = await channel.get_queue(queue.name, ensure=False)
+        for key in some:
+            await mine.bind(TWEETS_EXCHANGE, key)
+
+    connection = await aio_pika.connect(broker.amqp_url("consumer"))
+    async with connection:
+        channels = [await connection.channel() for _ in range(8)]
+        queue = await channels[0].declare_queue(exclusive=True)
+        await asyncio.gather(*(bind(channel, keys[place::8]) for place, channel in enumerate(channels)))
+        await queue.consume(note, no_ack=True)
+        yield received

@@ -1,14 +1,19 @@
 """What the label families mean, and that the router's fast search agrees with it."""
 
 import tracemalloc
+from collections.abc import Iterable, Sequence
 
+import msgpack
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from services.router import automata
 from services.router.matcher import Matcher, TooManyTermsError
-from shared.events import Action, Destroy
+from shared import raw
+from shared.events import Action, Destroy, UnreadableError
 from shared.labels import FAMILIES, EnumerableFamily, Facets, Label, LabelError, is_pattern, parse_key, parse_path
+from shared.labels.text import fold
 from tests.support.tweets import PHOTO, tweet
 from tests.unit.test_patterns import topic_matches
 
@@ -169,23 +174,48 @@ def want_all(matcher: Matcher, wanted: list[str]) -> None:
             assert label_or_none(key) is None
 
 
+def batch_of(events: Iterable[Facets]) -> raw.Batch:
+    return raw.Batch(raw.pack([raw.Entry(b"\x80", facets) for facets in events]))
+
+
+def found_in_each(matcher: Matcher, events: Sequence[Facets]) -> list[set[str]]:
+    """What the matcher finds in the events of a batch; that keys are sorted and named once is checked by the way."""
+    by_place = matcher.keys_of(batch_of(events))
+    assert all(keys and keys == sorted(set(keys)) for keys in by_place.values())
+    assert set(by_place) <= set(range(len(events)))
+    return [set(by_place.get(place, ())) for place in range(len(events))]
+
+
 def found(matcher: Matcher, facets: Facets) -> set[str]:
-    """What the matcher finds; that it names nothing twice is checked by the way."""
-    keys = matcher.keys_of(facets)
-    assert len(keys) == len(set(keys))
-    return set(keys)
+    """What the matcher finds in one event."""
+    [keys] = found_in_each(matcher, [facets])
+    return keys
 
 
 class TestMatcher:
     @settings(deadline=None, max_examples=200)
-    @given(st.lists(st.one_of(literals, literals, broken), max_size=12, unique=True), facets_of_events)
-    @example(["term.a", "term.ab", "term.b", "term.A"], Facets("create", "abab"))
-    @example(["word.a", "word.ab", "term.b"], Facets("create", "ab a"))
-    def test_it_finds_exactly_the_keys_whose_labels_the_event_has(self, wanted: list[str], facets: Facets) -> None:
+    @given(
+        st.lists(st.one_of(literals, literals, broken), max_size=12, unique=True),
+        st.lists(facets_of_events, max_size=5),
+        st.sampled_from([1, 2, 3, 5, 7, 100]),
+    )
+    @example(["term.a", "term.ab", "term.b", "term.A"], [Facets("create", "abab")], 1)
+    @example(["word.a", "word.ab", "term.b"], [Facets("create", "ab a"), Facets("create", "b a")], 2)
+    @example(["word.ß", "term.éß"], [Facets("create", "éßéß")], 3)
+    def test_it_finds_exactly_the_keys_whose_labels_each_event_has(
+        self, wanted: list[str], events: list[Facets], window: int
+    ) -> None:
         matcher = Matcher(max_terms=MANY)
         want_all(matcher, wanted)
-        expected = {key for key in wanted if (label := label_or_none(key)) and label.matches(facets)}
-        assert found(matcher, facets) == expected
+        labels = {key: label for key in wanted if (label := label_or_none(key))}
+        expected = [{key for key, label in labels.items() if label.matches(facets)} for facets in events]
+        with pytest.MonkeyPatch.context() as patch:
+            # So that strings, and characters of several bytes, lie across the edges of windows.
+            patch.setattr(automata, "WINDOW_BYTES", window)
+            assert found_in_each(matcher, events) == expected
+            while matcher.improve(at_rest=True):
+                pass
+            assert found_in_each(matcher, events) == expected
 
     @settings(deadline=None, max_examples=150)
     @given(st.lists(keys, max_size=8, unique=True), facets_of_events)
@@ -239,35 +269,97 @@ class TestMatcher:
     def test_everything_is_one_key_and_not_one_per_label(self) -> None:
         matcher = Matcher(max_terms=MANY)
         matcher.want("#")
-        assert matcher.keys_of(Facets.of(tweet("text", hashtags=("a",)))) == ["all"]
+        assert found(matcher, Facets.of(tweet("text", hashtags=("a",)))) == {"all"}
 
     def test_searched_families_are_not_listed_for_a_pattern(self) -> None:
         matcher = Matcher(max_terms=MANY)
         matcher.want("term.*")
-        assert matcher.keys_of(Facets.of(tweet("nfl"))) == []
+        assert found(matcher, Facets.of(tweet("nfl"))) == set()
         matcher.want("term.nfl")
-        assert matcher.keys_of(Facets.of(tweet("nfl"))) == ["term.nfl"]
+        assert found(matcher, Facets.of(tweet("nfl"))) == {"term.nfl"}
 
     def test_a_hashtag_too_long_for_a_key_is_left_out_of_a_pattern(self) -> None:
         matcher = Matcher(max_terms=MANY)
         matcher.want("tag.*")
-        assert matcher.keys_of(Facets.of(tweet("text", hashtags=("x" * 300, "ok")))) == ["tag.ok"]
+        assert found(matcher, Facets.of(tweet("text", hashtags=("x" * 300, "ok")))) == {"tag.ok"}
 
     def test_nothing_is_wanted_of_a_new_one(self) -> None:
-        assert Matcher(max_terms=MANY).keys_of(Facets.of(tweet("nfl", hashtags=("nfl",)))) == []
+        assert Matcher(max_terms=MANY).keys_of(batch_of([Facets.of(tweet("nfl", hashtags=("nfl",)))])) == {}
+
+    def test_a_batch_of_nothing_has_nothing(self) -> None:
+        matcher = Matcher(max_terms=MANY)
+        want_all(matcher, ["#", "all", "term.a", "word.a", "lang.*"])
+        assert matcher.keys_of(batch_of([])) == {}
+
+    @pytest.mark.parametrize(
+        "texts",
+        [["na", "nfl"], ["nan", "fl"], ["a", "", "nan"], ["na" * 9, "nfl"]],
+    )
+    def test_a_term_is_not_made_of_the_end_of_one_text_and_the_beginning_of_the_next(self, texts: list[str]) -> None:
+        matcher = Matcher(max_terms=MANY)
+        want_all(matcher, ["term.an", "term.anfl", "term.nn", "term.nnfl", "term.nfl"])
+        events = [Facets("create", text) for text in texts]
+        assert found_in_each(matcher, events) == [
+            {key for key in ("term.an", "term.anfl", "term.nn", "term.nnfl", "term.nfl") if key[5:] in text}
+            for text in texts
+        ]
+
+    @pytest.mark.parametrize(
+        "neighbour",
+        ["🏈", "\u0301", "\u200d", "\ufe0f", "\U0001f3fd", "ß", "x", "_", "日", "́é", "\U000e0067", "\u093f", ".", ""],
+    )
+    def test_a_word_stands_alone_in_a_batch_as_it_does_by_itself(self, neighbour: str) -> None:
+        matcher = Matcher(max_terms=MANY)
+        wanted = ["word.nfl", "word.é", "word.🏈", "word.日本", "word.#nfl"]
+        want_all(matcher, wanted)
+        values = [parse_key(key).value for key in wanted]
+        events = [
+            Facets("create", fold(text))
+            for value in values
+            for text in (
+                f"{neighbour}{value}",
+                f"{value}{neighbour}",
+                f"{neighbour}{value}{neighbour}",
+                f"a{neighbour}{value}{neighbour}b",
+                f"{neighbour}",
+            )
+        ]
+        assert found_in_each(matcher, events) == [
+            {key for key in wanted if parse_key(key).matches(facets)} for facets in events
+        ]
+
+    def test_at_the_border_of_two_texts_a_word_ends(self) -> None:
+        matcher = Matcher(max_terms=MANY)
+        want_all(matcher, ["word.nfl", "word.本"])
+        events = [Facets("create", text) for text in ("x", "nfl", "x", "本", "本x", "x本", "nflx")]
+        assert found_in_each(matcher, events) == [set(), {"word.nfl"}, set(), {"word.本"}, set(), set(), set()]
+
+    def test_a_column_that_nobody_wants_may_be_of_anything_and_a_wanted_one_may_not(self) -> None:
+        columns = msgpack.unpackb(raw.pack([raw.Entry(b"\x80", Facets.of(tweet("nfl"))) for _ in range(2)]))
+        columns[6] = ["en", 7]
+        batch = raw.Batch(msgpack.packb(columns))
+        matcher = Matcher(max_terms=MANY)
+        want_all(matcher, ["term.nfl", "from.somebody"])
+        both = ["from.somebody", "term.nfl"]
+        assert matcher.keys_of(batch) == {0: both, 1: both}
+        matcher.want("lang.en")
+        with pytest.raises(UnreadableError):
+            matcher.keys_of(batch)
+        matcher.unwant("lang.en")
+        assert matcher.keys_of(batch) == {0: both, 1: both}
 
 
 def test_a_long_text_of_nested_terms_is_searched_in_little_memory() -> None:
     matcher = Matcher(max_terms=1000)
-    terms = {f"term.{'a' * length}" for length in range(1, 101)}
+    terms = {f"term.{'a' * length}" for length in range(1, 41)}
     for key in (*terms, "word.end", "term.a end"):
         matcher.want(key)
+    events = [Facets("create", "a" * 7990 + " end"), Facets("create", "b" + "a" * 39)]
     tracemalloc.start()
-    facets = Facets(action="create", text="a" * 7990 + " end")
-    assert found(matcher, facets) == terms | {"word.end", "term.a end"}
+    assert found_in_each(matcher, events) == [terms | {"word.end", "term.a end"}, terms - {f"term.{'a' * 40}"}]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 60_000_000
+    assert peak < 30_000_000
 
 
 class TestTheMostTerms:
