@@ -87,6 +87,7 @@ class IngestApp:
             buffer_events=self._settings.buffer_events,
             clock=SequenceClock(kept=state.seq),
             held_up=self._note_held_up,
+            connected=self._channel.get,
         )
         self._idle.clear()
         try:

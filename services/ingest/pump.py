@@ -1,9 +1,12 @@
 """From a source to the broker: numbers events, makes batches, holds what is not confirmed yet, keeps the cursor.
 
-Batches grow with the load by themselves: one is made of all that has come while the earlier ones were under way.
+Batches grow with the load: an event that comes while nothing is under way is published at once, others wait a moment
+for each other.
 """
 
 import asyncio
+import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -26,6 +29,8 @@ MAX_BATCH_BYTES = 256 * 1024
 MAX_ENTRY_BYTES = 256 * 1024
 """An event larger than this is no tweet: X's longest posts have 25,000 characters. Every consumer would have to
 hold it, and a router to search it."""
+LINGER_S = 0.005
+"""How long an event waits at most for others, while earlier ones are on their way."""
 MAX_UNCONFIRMED_BATCHES = 8
 """Batches published and not yet confirmed, at the same time."""
 CONFIRM_PATIENCE_S = 5.0
@@ -63,7 +68,7 @@ class SequenceClock:
 
 
 class _Entry(NamedTuple):
-    packed: bytes | None
+    event: raw.Entry | None
     """None where there is nothing to publish and only the cursor moves on."""
     seq: int
     cursor: str | None
@@ -72,11 +77,11 @@ class _Entry(NamedTuple):
 class _Batch:
     def __init__(self, entries: list[_Entry], after: int) -> None:
         self.after = after
-        self.last = max([after, *(entry.seq for entry in entries if entry.packed is not None)])
-        self.packed = [entry.packed for entry in entries if entry.packed is not None]
+        self.last = max([after, *(entry.seq for entry in entries if entry.event is not None)])
+        self.events = [entry.event for entry in entries if entry.event is not None]
         self.number = len(entries)
         self.cursor = next((entry.cursor for entry in reversed(entries) if entry.cursor is not None), None)
-        self.confirmed = False
+        self.sent = self.failed = self.confirmed = False
 
 
 class Pump:
@@ -98,11 +103,13 @@ class Pump:
         notes: Notes,
         buffer_events: int,
         clock: SequenceClock,
+        connected: Callable[[], Awaitable[object]],
         held_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """Go on from `cursor`; up to it, and to the number `published`, all was confirmed.
 
-        `held_up` is told when the broker takes no batches, and when it does again.
+        `held_up` is told when the broker takes no batches, and when it does again. `connected` is waited for before a
+        batch is published: then all that were on their way when the connection was lost know of it.
         """
         self._source = source
         self._publish = publish
@@ -115,12 +122,18 @@ class Pump:
         self._last_taken = self._published = published
         self._unconfirmed = 0
         self._under_way: deque[_Batch] = deque()
+        self._buffered_bytes = 0
+        self._taking = asyncio.Lock()
+        self._full = asyncio.Event()
+        """Set where nothing is waited for: a batch is full, nothing is under way, or the end has come."""
+        self._confirmed = asyncio.Condition()
         self._moved = asyncio.Event()
         self._filled = asyncio.Event()
         self._space = asyncio.Event()
         self._space.set()
         self._ended = False
         self._held_up = held_up
+        self._connected = connected
         self._is_held_up = False
         self._unreadables = Unreadables(source.name)
 
@@ -136,6 +149,7 @@ class Pump:
                     await first_of(stopping.wait(), self._read())
                     self._ended = True
                     self._filled.set()
+                    self._full.set()
                     deadline.reschedule(asyncio.get_running_loop().time() + flush_s)
 
                 senders = (self._send() for _ in range(MAX_UNCONFIRMED_BATCHES))
@@ -155,14 +169,17 @@ class Pump:
     async def _read(self) -> None:
         async with aclosing(self._source.read(self._cursor, self._notes)) as items:
             async for event, cursor in items:
-                packed = None if event is None else self._pack(event)
-                if packed is not None and self.pending >= self._limit and not self._source.can_wait:
+                entry = None if event is None else self._pack(event)
+                if entry is not None and self.pending >= self._limit and not self._source.can_wait:
                     metrics.INGEST_DROPPED.inc()
-                    packed = None
-                if packed is None and cursor is None:
+                    entry = None
+                if entry is None and cursor is None:
                     continue
-                self._buffer.append(_Entry(packed, self._clock.last, cursor))
+                self._buffer.append(_Entry(entry, self._clock.last, cursor))
+                self._buffered_bytes += entry.size if entry else 0
                 self._filled.set()
+                if len(self._buffer) >= MAX_BATCH_EVENTS or self._buffered_bytes >= MAX_BATCH_BYTES:
+                    self._full.set()
                 metrics.INGEST_BUFFERED.set(self.pending)
                 if self._source.can_wait and (self._is_held_up or self.pending >= self._limit):
                     # Not read on also while nothing is confirmed: what is read may have its price.
@@ -171,38 +188,47 @@ class Pump:
         log.info("the source has ended", source=self._source.name)
         await forever()
 
-    def _pack(self, event: Event) -> bytes | None:
+    def _pack(self, event: Event) -> raw.Entry | None:
         metrics.SOURCE_EVENTS.labels(source=self._source.name).inc()
         try:
-            packed = raw.pack_entry(event, self._clock.next())
+            entry = raw.entry(event, self._clock.next())
         except (ValueError, OverflowError) as error:
             self._unreadables.skip("unpackable", f"{event.id[:100]}: {error}")
             return None
-        if len(packed) > MAX_ENTRY_BYTES:
+        if entry.size > MAX_ENTRY_BYTES:
             self._unreadables.skip(
-                "too_large", f"{event.id[:100]}: {len(packed)} bytes, and {MAX_ENTRY_BYTES} is the most"
+                "too_large", f"{event.id[:100]}: {entry.size} bytes, and {MAX_ENTRY_BYTES} is the most"
             )
             return None
-        return packed
+        return entry
 
     async def _send(self) -> None:
         while True:
-            while not self._buffer:
-                if self._ended:
+            async with self._taking:
+                if not await self._something_to_take():
                     return
-                self._filled.clear()
-                await self._filled.wait()
-            batch = self._take()
-            self._under_way.append(batch)
-            self._unconfirmed += batch.number
-            if batch.packed:
-                await self._until_confirmed(raw.join(batch.packed), batch.after)
+                batch = self._take()
+            if batch.events:
+                await self._until_confirmed(batch)
             self._unconfirmed -= batch.number
-            self._confirm(batch)
-            metrics.INGEST_PUBLISHED.inc(len(batch.packed))
+            metrics.INGEST_PUBLISHED.inc(len(batch.events))
             metrics.INGEST_BUFFERED.set(self.pending)
+            await self._confirm(batch)
             if self.pending < self._limit:
                 self._space.set()
+
+    async def _something_to_take(self) -> bool:
+        """Wait for the next batch; False where the end has come instead."""
+        while not self._buffer:
+            if self._ended:
+                return False
+            self._filled.clear()
+            await self._filled.wait()
+        if self._under_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await self._full.wait()
+        return True
 
     def _take(self) -> _Batch:
         entries: list[_Entry] = []
@@ -210,12 +236,17 @@ class Pump:
         while self._buffer and len(entries) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
             entry = self._buffer.popleft()
             entries.append(entry)
-            size += len(entry.packed or b"")
+            size += entry.event.size if entry.event else 0
+        self._buffered_bytes -= size
+        if len(self._buffer) < MAX_BATCH_EVENTS and self._buffered_bytes < MAX_BATCH_BYTES and not self._ended:
+            self._full.clear()
         batch = _Batch(entries, self._last_taken)
         self._last_taken = batch.last
+        self._under_way.append(batch)
+        self._unconfirmed += batch.number
         return batch
 
-    def _confirm(self, batch: _Batch) -> None:
+    async def _confirm(self, batch: _Batch) -> None:
         # Batches are confirmed in any order; the cursor moves over those of which all earlier ones are.
         batch.confirmed = True
         while self._under_way and self._under_way[0].confirmed:
@@ -223,6 +254,10 @@ class Pump:
             self._cursor = confirmed.cursor or self._cursor
             self._published = confirmed.last
             self._moved.set()
+        if not self._under_way:
+            self._full.set()
+        async with self._confirmed:
+            self._confirmed.notify_all()
 
     async def _keep_places(self) -> None:
         while True:
@@ -231,8 +266,9 @@ class Pump:
             await self._keep_place(self._clock.last, self._published, self._cursor)
             await asyncio.sleep(KEEP_INTERVAL_S)
 
-    async def _until_confirmed(self, body: bytes, after: int) -> None:
+    async def _until_confirmed(self, batch: _Batch) -> None:
         loop = asyncio.get_running_loop()
+        body = raw.pack(batch.events)
         patience = loop.call_later(
             CONFIRM_PATIENCE_S,
             self._hold_up,
@@ -240,15 +276,19 @@ class Pump:
         )
         try:
             while True:
+                await self._connected()
+                await self._turn(batch)
                 try:
-                    await self._publish(body, after)
+                    await self._publish(body, batch.after)
                 except RefusedError as error:
+                    batch.failed = True
                     metrics.INGEST_REFUSED.inc()
                     self._hold_up(str(error))
                     await asyncio.sleep(REFUSED_PAUSE_S)
                 except BrokerLostError:
                     # `publish` waits for the next connection. Whether the broker has the batch nobody knows, so it
                     # goes out again; readers drop the second copy by (id, mtime).
+                    batch.failed = True
                     continue
                 else:
                     break
@@ -258,6 +298,22 @@ class Pump:
             self._is_held_up = False
             self._held_up(False)
             log.info("the broker takes batches again")
+
+    async def _turn(self, batch: _Batch) -> None:
+        """Wait until all earlier batches are on their way, and those confirmed that had to go again.
+
+        One that has to go again itself waits until all earlier ones are confirmed.
+        So each reader gets a batch after the ones before it, and takes none for lost that only comes later.
+        """
+        async with self._confirmed:
+            await self._confirmed.wait_for(
+                lambda: all(
+                    earlier.confirmed or (earlier.sent and not earlier.failed and not batch.failed)
+                    for earlier in itertools.takewhile(lambda earlier: earlier is not batch, self._under_way)
+                )
+            )
+            batch.sent = True
+            self._confirmed.notify_all()
 
     def _hold_up(self, reason: str) -> None:
         if not self._is_held_up:

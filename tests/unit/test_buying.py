@@ -9,6 +9,7 @@ from tests.support.turned_clock import TurnedClock
 from tests.support.waiting import eventually
 from tests.support.x_server import post, x_server
 from tests.support.x_source import x_source
+from tests.unit.test_pump import at_once
 
 
 async def test_a_broker_that_takes_nothing_ends_the_stream_and_one_that_takes_again_begins_it_anew() -> None:
@@ -36,6 +37,7 @@ async def test_a_broker_that_takes_nothing_ends_the_stream_and_one_that_takes_ag
             notes=MemoryNotes(),
             buffer_events=20_000,
             clock=SequenceClock(),
+            connected=at_once,
         )
         running = asyncio.create_task(pump.run(stopping, flush_s=5))
         await eventually(lambda: server.streaming)
