@@ -32,6 +32,8 @@ SNAPSHOT_TIMEOUT_S = 60.0
 SNAPSHOT_SILENCE_S = 20.0
 """Time without a byte after which a management API is given up. 100,000 bindings may take 10 s to begin with."""
 RETRY_S = 1.0
+LOOKED_AT_ONCE = 500
+"""Bindings of a snapshot that are looked at in one turn of the event loop: some 3 ms where all are new."""
 
 EVENTS = ("binding.created", "binding.deleted", "exchange.deleted")
 """Routing keys of what is listened to."""
@@ -102,17 +104,14 @@ class Demand:
                 self._unwanted(binding.key)
         self._changed()
 
-    def replace(self, bindings: Iterable[Binding]) -> int:
-        """Become exactly `bindings`; returns on how many the two differed."""
-        target = set(bindings)
-        current = self.bindings()
-        for binding in target - current:
-            self.apply(Change(True, binding))
-        for binding in current - target:
-            self.apply(Change(False, binding))
+    def __contains__(self, binding: object) -> bool:
+        """Whether a binding is known."""
+        return isinstance(binding, Binding) and binding in self._bindings.get(binding.key, ())
+
+    def note_known(self) -> None:
+        """All bindings are known now."""
         self.known = True
         self._changed()
-        return len(target ^ current)
 
     def bindings(self) -> set[Binding]:
         """All bindings, as a new set."""
@@ -144,32 +143,41 @@ class Follower:
         self._demand = demand
         self._undone = undone
         self._vhost = vhost
-        base = yarl.URL(management_url)
-        self._headers = {"Authorization": aiohttp.encode_basic_auth(base.user or "guest", base.password or "guest")}
-        path = f"/api/exchanges/{quote(vhost, safe='')}/{TWEETS_EXCHANGE}/bindings/source"
-        self._url = yarl.URL(
-            f"{base.with_user(None)!s}".rstrip("/") + path + "?columns=destination,destination_type,routing_key",
-            encoded=True,
-        )
-        self._meanwhile: list[Change] | None = None
+        self._management_url = management_url
+        self._meanwhile: dict[Binding, bool] | None = None
+        """What events have said of bindings, while there is a snapshot to be compared with."""
         self._probe = f"roost.probe.{uuid.uuid4().hex}"
         self._probed = asyncio.Event()
 
     async def snapshot(self) -> int:
         """Take the snapshot and make the demand true; returns the drift. Raises `SnapshotError`."""
-        self._meanwhile = []
+        self._meanwhile = {}
         began = asyncio.get_running_loop().time()
         try:
             truth = await self._fetch()
-            for change in self._meanwhile:
-                if change.created:
-                    truth.add(change.binding)
-                else:
-                    truth.discard(change.binding)
-            return self._demand.replace(truth)
+            truth.update(binding for binding, created in self._meanwhile.items() if created)
+            truth.difference_update(binding for binding, created in self._meanwhile.items() if not created)
+            # Those that are wanted first: who keeps a key through this hears nothing of it.
+            drift = await self._apply(Change(True, binding) for binding in truth)
+            known = self._demand.bindings()
+            drift += await self._apply(Change(False, binding) for binding in known if binding not in truth)
+            self._demand.note_known()
+            return drift
         finally:
             self._meanwhile = None
             metrics.DEMAND_SNAPSHOT_SECONDS.set(asyncio.get_running_loop().time() - began)
+
+    async def _apply(self, changes: Iterable[Change]) -> int:
+        """Make changes where they are any, unless an event has come meanwhile, which is newer; returns how many."""
+        assert self._meanwhile is not None
+        made = 0
+        for number, change in enumerate(changes, start=1):
+            if (change.binding in self._demand) is not change.created and change.binding not in self._meanwhile:
+                self._demand.apply(change)
+                made += 1
+            if not number % LOOKED_AT_ONCE:
+                await asyncio.sleep(0)  # for everybody else
+        return made
 
     async def snapshot_until_it_works(self) -> None:
         """Take the snapshot, trying again while the management API does not give it."""
@@ -211,7 +219,9 @@ class Follower:
                 # Its bindings are gone with it, and nobody has ceased to want anything.
                 raise BrokerLostError(f"the exchange {TWEETS_EXCHANGE} was deleted")
             return
-        key = str(headers.get("routing_key"))
+        key = headers.get("routing_key")
+        if not isinstance(key, str):
+            return  # not UTF-8, so no label
         created = message.routing_key == "binding.created"
         if key.startswith(self._probe):
             self._probed.set()
@@ -223,7 +233,7 @@ class Follower:
         binding = Binding(str(headers.get("destination_kind")), destination, key)
         change = Change(created, binding)
         if self._meanwhile is not None:
-            self._meanwhile.append(change)
+            self._meanwhile[binding] = created
         self._demand.apply(change)
 
     async def wait_for_events(self, queue: Queue) -> None:
@@ -244,20 +254,32 @@ class Follower:
         )
 
     async def _fetch(self) -> set[Binding]:
-        try:
-            timeout = aiohttp.ClientTimeout(
-                total=SNAPSHOT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=SNAPSHOT_SILENCE_S
-            )
-            async with (
-                aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
-                session.get(self._url) as response,
-            ):
-                body = await response.read()
-                if response.status != 200:
-                    raise SnapshotError(f"the management API answered {response.status} for {self._url.raw_path}")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SnapshotError(f"the management API can't be reached: {error or type(error).__name__}") from error
-        return await asyncio.to_thread(_parse, body)
+        return await fetch_bindings(self._management_url, self._vhost)
+
+
+async def fetch_bindings(management_url: str, vhost: str) -> set[Binding]:
+    """All bindings of `tweets` that there are now, from RabbitMQ's management API. Raises `SnapshotError`."""
+    base = yarl.URL(management_url)
+    headers = {"Authorization": aiohttp.encode_basic_auth(base.user or "guest", base.password or "guest")}
+    path = f"/api/exchanges/{quote(vhost, safe='')}/{TWEETS_EXCHANGE}/bindings/source"
+    url = yarl.URL(
+        f"{base.with_user(None)!s}".rstrip("/") + path + "?columns=destination,destination_type,routing_key",
+        encoded=True,
+    )
+    timeout = aiohttp.ClientTimeout(
+        total=SNAPSHOT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=SNAPSHOT_SILENCE_S
+    )
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            session.get(url) as response,
+        ):
+            body = await response.read()
+            if response.status != 200:
+                raise SnapshotError(f"the management API answered {response.status} for {url.raw_path}")
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise SnapshotError(f"the management API can't be reached: {error or type(error).__name__}") from error
+    return await asyncio.to_thread(_parse, body)
 
 
 class _Row(msgspec.Struct):
@@ -269,7 +291,7 @@ class _Row(msgspec.Struct):
 def _parse(body: bytes) -> set[Binding]:
     try:
         rows = msgspec.json.decode(body, type=list[_Row])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise SnapshotError(f"the management API answered something else: {error}") from None
     return {Binding(row.destination_type, row.destination, row.routing_key) for row in rows}
 

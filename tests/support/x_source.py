@@ -10,6 +10,7 @@ from services.ingest.sources.pacing import Clock
 from services.ingest.sources.x import XSource
 from services.ingest.sources.x_api.rules import Wishes
 from shared.events import Tweet
+from tests.support.demands import become
 from tests.support.sources import MemoryNotes
 from tests.support.turned_clock import TurnedClock
 from tests.support.waiting import eventually
@@ -76,7 +77,7 @@ async def reading_x(
     reader = Reader(x_source(server.url, clock, **options), notes or MemoryNotes())
     try:
         if reader.source.demand is not None:
-            reader.source.demand.replace([])
+            become(reader.source.demand, [])
             await eventually(lambda: reader.source.report.state != "connecting", what="X was asked for its rules")
             server.rule_requests.clear()
         yield reader

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared.demand import Binding, Change
+from tests.support.demands import become
 from tests.support.sources import MemoryNotes
 from tests.support.turned_clock import TurnedClock
 from tests.support.waiting import eventually
@@ -358,7 +359,7 @@ async def test_what_is_watched_when_ingest_comes_is_asked_for_at_once_and_nothin
         bind(reader, "term.nfl")
         await clock.turn(60)
         assert values(server) == ["nyc"]
-        source.demand.replace([Binding("queue", "gateway.1", f"term.{term}") for term in ("nfl", "nyc")])
+        become(source.demand, [Binding("queue", "gateway.1", f"term.{term}") for term in ("nfl", "nyc")])
         await streaming(server)
         assert clock.seconds < 61
         assert values(server) == ["nfl", "nyc"]
