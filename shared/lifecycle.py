@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -11,11 +12,16 @@ from typing import Protocol
 import structlog
 import uvloop
 
-from shared import logging, ops
+from shared import lag, logging, ops
 from shared.health import Health
 from shared.settings import BadSettingError, ServiceSettings, variable
+from shared.tasks import first_of
 
 log = structlog.get_logger()
+
+FULL_COLLECTION_AFTER = 100
+"""Collections of the middle generation before a full one, where Python has 10. Measured at a gateway with 1,000 quiet
+rooms beside two busy ones: the 99th percentile of the quiet ones grew fivefold with 10, and by 1.4 without any."""
 
 STOP_DEADLINE_S = 9.0
 """From SIGTERM to the end, whatever hangs; container engines kill after 10 s."""
@@ -39,6 +45,11 @@ def run(service: Service, settings: ServiceSettings, *, name: str) -> None:
     """Run `service` until SIGTERM or SIGINT and end the process: 0 after a clean stop, 1 with one line if not."""
     logging.configure(level=settings.log_level, json=settings.log_format == "json", service=name)
     _allow_many_files()
+    # A full collection stops everything for 50 to 100 ms. What was imported is here to stay and not looked at again;
+    # of the rest next to nothing is in cycles, but for some objects of each client that has gone: they can wait.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_AFTER)
     try:
         uvloop.run(_run(service, settings))
     except (StartError, BadSettingError) as error:
@@ -69,7 +80,7 @@ async def _run(service: Service, settings: ServiceSettings) -> None:
     setting = variable(type(settings), "ops_port")
     async with ops.serve(service.health, host=settings.ops_host, port=settings.ops_port, setting=setting) as port:
         log.info("starting", ops_port=port)
-        await service.run(stopping)
+        await first_of(service.run(stopping), lag.watch())
     log.info("stopped")
 
 

@@ -50,17 +50,23 @@ ROUTER_RECEIVED = Counter("roost_router_received", "Events taken from router.raw
 ROUTER_PUBLISHED = Counter("roost_router_published", "Events published to the exchange tweets.")
 ROUTER_MESSAGES = Counter("roost_router_messages", "Messages published to the exchange tweets.")
 ROUTER_UNMATCHED = Counter("roost_router_unmatched", "Events that nobody asks for at present.")
-ROUTER_DEAD = Counter("roost_router_dead_lettered", "What could not be read, sent to dead-letters.")
+ROUTER_DEAD = Counter("roost_router_dead_lettered", "Events that could not be read, sent to dead-letters.")
+ROUTER_BY_HAND = Counter(
+    "roost_router_by_hand",
+    "Events of batches that belong to no chain: not from ingest but by hand (`make forget`, dead letters sent back),"
+    " or documents of another collection. They count as received, too.",
+)
 ROUTER_REFUSED = Counter(
     "roost_router_refused_messages", "Messages that the full queue of some consumer refused; all others have them."
 )
 ROUTER_KEYS = Gauge("roost_router_wanted_keys", "Routing keys that somebody has bound.")
+ROUTER_TERMS = Gauge("roost_router_terms", "Terms and words that texts are searched for.")
 ROUTER_REFUSED_KEYS = Counter(
     "roost_router_refused_keys", "Bindings that ask for nothing Roost has, or for more terms than allowed."
 )
 ROUTER_CLASSIFY_SECONDS = Histogram(
     "roost_router_classify_seconds",
-    "Time to classify one raw batch.",
+    "Time to classify what is taken in one turn: one raw batch, or several small ones.",
     buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
 )
 DEMAND_DRIFT = Counter(
@@ -98,6 +104,7 @@ GATEWAY_DELIVERIES = Counter(
     ["event"],
 )
 GATEWAY_FLUSHES = Counter("roost_gateway_flushes", "How often what waited for rooms was sent, all in one go.")
+GATEWAY_GAPS = Counter("roost_gateway_gaps", "How often a client was told that something is missing (`gap`).")
 GATEWAY_SKIPPED = Counter(
     "roost_gateway_skipped", "Tweets not sent to clients that do not keep up; a `gap` tells each how many."
 )
@@ -120,6 +127,12 @@ GATEWAY_FROM_ARCHIVE = Counter("roost_gateway_from_archive", "Tweets that rooms 
 GATEWAY_REFUSED = Counter("roost_gateway_refused", "Requests of clients that were refused.", ["code"])
 
 # every service
+LOOP_LAG_SECONDS = Histogram(
+    "roost_loop_lag_seconds",
+    "How much later than it could the event loop got to something, looked at a hundred times a second.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.5, 1, 3),
+)
+LOOP_LAG_WORST_SECONDS = Gauge("roost_loop_lag_worst_seconds", "The worst lag of the last minute.")
 BROKER_CONNECTIONS = Gauge("roost_broker_connections", "Connections to the broker that the service has open.")
 BROKER_LOSSES = Counter("roost_broker_losses", "How often the broker was lost or could not be reached.")
 

@@ -90,6 +90,7 @@ class Arrivals:
         batch = frames.Batch()
         if gap := gap_of([room], wish.since, [place.seq for place in lacking], first):
             batch.add(room.event("gap", frames.json(gap)))
+            metrics.GATEWAY_GAPS.inc()
         for place, name, json in sorted(new + changed):
             batch.add(room.event(name, json), place.seq)
         for json in gone:

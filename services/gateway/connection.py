@@ -125,6 +125,7 @@ class Connection(Socket):
             if of_it.tweets:
                 told = gap(Hole(of_it.first_seq, of_it.last_seq), of_it.tweets)
                 self._post_event(outlet.event("gap", frames.json(told)))
+                metrics.GATEWAY_GAPS.inc()
             for event in of_it.kept:
                 self._post_event(event)
 

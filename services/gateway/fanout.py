@@ -93,6 +93,7 @@ class Fanout:
         """Tell a room that tweets may be missing from it; how many there were nobody knows."""
         if room.members:
             self._outbox.put(room, room.event("gap", frames.json(gap(hole))))
+            metrics.GATEWAY_GAPS.inc(len(room.members))
         self._subscribers.tell_gap(room.interests, hole)
 
     def _tell_room(self, id: str, room: Room[Connection], delivery: Delivery[View], *, is_late: bool) -> None:

@@ -116,6 +116,7 @@ class Subscribers:
             json = frames.json(gap(hull(holes)))
             for audience in interest.audiences.values():
                 self._to_some(audience, "gap", audience.members, json, None)
+                metrics.GATEWAY_GAPS.inc(len(audience.members))
 
     def _tell(self, interest: Interest[Connection], news: _News, *, is_match: bool, is_late: bool) -> None:
         """Tell of a document as it is now: those who hold it, and where it `is_match` the others as well."""

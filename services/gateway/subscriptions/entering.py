@@ -159,6 +159,7 @@ class Entering:
         batch = frames.Batch()
         if gap is not None:
             batch.add(audience.event("gap", frames.json(gap)))
+            metrics.GATEWAY_GAPS.inc()
         told = [(one, "create") for one in created] + [(one, "save") for one in changes.saved]
         for one, name in sorted(told):
             batch.add(audience.event(name, one.json), one.place.seq)
