@@ -10,11 +10,11 @@ CLIENT := services/gateway/web/vendor/socket.io.esm.min.js
 # The Node.js that `make setup` may have put there.
 export PATH := $(PATH):$(CURDIR)/$(VENV)
 
-.PHONY: help setup up down logs status tail forget test test-all chaos soak lint format lock python
+.PHONY: help setup up down logs status tail forget dead-letters explain test test-all chaos soak lint format lock python
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.complete $(CLIENT) ## the locked dependencies, into .venv and node_modules
 
@@ -24,7 +24,7 @@ up: setup ## bring Roost up: with Docker where there is one, as local processes 
 down: ## end what `make up` began, however far it came
 	@$(or $(wildcard $(VENV)/python),$(PYTHON)) -m deploy down
 
-status: setup ## tell what runs
+status: setup ## tell what runs, and what became of all that was ingested
 	@$(VENV)/python -m deploy status
 
 logs: setup ## follow the logs
@@ -41,6 +41,15 @@ forget: setup ## take the tweet with ID off every page (x:1377…, or the post's
 	@url=$$($(VENV)/python -m deploy amqp-url ingest) && set -f && \
 	ROOST_INGEST_AMQP_URL=$${ROOST_INGEST_AMQP_URL:-$$url} $(VENV)/python -m services.ingest.forget $$ID
 
+dead-letters: setup ## list what could not be read (N=50: so many); REQUEUE=1 sends it back, all or N
+	@url=$$($(VENV)/python -m deploy amqp-url operator) && set -f && \
+	ROOST_OPERATOR_AMQP_URL=$$url $(VENV)/python -m deploy.dead_letters $(if $(filter-out 0 no,$(REQUEUE)),--requeue) -- $$N
+
+explain: setup ## tell who would get a tweet with the text TEXT, and why
+	@test -n "$$TEXT" || { echo 'roost: which text? make explain TEXT="the text of a tweet"' >&2; exit 2; }
+	@amqp=$$($(VENV)/python -m deploy amqp-url router) && management=$$($(VENV)/python -m deploy management-url) && \
+	ROOST_ROUTER_AMQP_URL=$$amqp ROOST_ROUTER_MANAGEMENT_URL=$$management $(VENV)/python -m services.router explain -- "$$TEXT"
+
 test: setup ## the tests, but for the slow ones; PYTEST_ARGS is passed on
 	@$(VENV)/python -m deploy.local.packages --if-possible broker browser driver
 	$(VENV)/python -m pytest -m "not slow" $(PYTEST_ARGS)
@@ -53,9 +62,10 @@ chaos: setup ## kill everything in turn under load, for two minutes: nobody may 
 	@$(VENV)/python -m deploy.local.packages --if-possible broker
 	$(VENV)/python -m tests.chaos --seconds 120
 
-soak: setup ## the same for ten minutes
+soak: setup ## the same for ten minutes, and ten minutes at 6,000 tweets a second: all in time
 	@$(VENV)/python -m deploy.local.packages --if-possible broker
 	$(VENV)/python -m tests.chaos --seconds 600
+	$(VENV)/python -m tests.latency --seconds 600
 
 lint: setup ## ruff and mypy
 	$(VENV)/ruff check .
@@ -78,6 +88,8 @@ lock: setup ## resolve the dependencies anew, from pyproject.toml and package.js
 # KEY goes through the environment, because `#` and `*` mean something to the shell.
 tail: export KEY := $(KEY)
 forget: export ID := $(ID)
+dead-letters: export N := $(N)
+explain: export TEXT := $(value TEXT)
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

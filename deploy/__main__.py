@@ -1,4 +1,4 @@
-"""`python -m deploy up|down|status|logs|amqp-url [user]`: what the Makefile's targets of the same names call."""
+"""`python -m deploy up|down|status|logs|…`: what the Makefile's targets call."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ from deploy.composed import Composed, docker_is_reachable
 from deploy.failure import Failure
 from deploy.local.mode import Local, queue_depths
 from deploy.settings import ROOT, RUN, Settings, environment
+from deploy.status import lines as status_lines
 
 Mode = Local | Composed
 _MODES: dict[str, type[Local] | type[Composed]] = {"local": Local, "compose": Composed}
@@ -55,7 +56,7 @@ def down() -> None:
 
 
 def status() -> None:
-    """Tell what runs."""
+    """Tell what runs, and what has become of all that was ingested."""
     mode = _remembered()
     if mode is None:
         print(_NOT_UP)
@@ -65,7 +66,7 @@ def status() -> None:
     print(f"queues   {queue_depths(mode.settings)}")
     if "archive" in mode.settings.services:
         print(archive.line(mode.ask_archive))
-    for line in sources.lines(sources.ask(mode.settings.url)):
+    for line in [*status_lines(mode), *sources.lines(sources.ask(mode.settings.url))]:
         print(line)
 
 
@@ -81,10 +82,23 @@ def logs() -> None:
 
 def amqp_url(user: str) -> None:
     """Print the broker's address for one of its users, seen from this machine."""
+    # Services have addresses of their own, which need not be those from here; an operator has only this one.
+    given = environment().get("ROOST_OPERATOR_AMQP_URL") if user == "operator" else None
+    if given:
+        print(given)
+        return
     mode = _remembered()
     if mode is None:
         raise Failure(_NOT_UP)
     print(mode.settings.amqp_url(user))
+
+
+def management_url() -> None:
+    """Print the address of the broker's management API for a user who may look, seen from this machine."""
+    mode = _remembered()
+    if mode is None:
+        raise Failure(_NOT_UP)
+    print(mode.settings.management_url)
 
 
 def _chosen() -> Mode:
@@ -157,7 +171,7 @@ def _alone() -> Iterator[None]:
 def main() -> None:
     """Run the command that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m deploy", description="Bring Roost up and down.")
-    parser.add_argument("command", choices=("up", "down", "status", "logs", "amqp-url"))
+    parser.add_argument("command", choices=("up", "down", "status", "logs", "amqp-url", "management-url"))
     parser.add_argument("user", nargs="?", default="consumer", help="amqp-url: the broker's user (consumer)")
     arguments = parser.parse_args()
     command = arguments.command
@@ -170,7 +184,7 @@ def main() -> None:
         elif command == "amqp-url":
             amqp_url(arguments.user)
         else:
-            {"status": status, "logs": logs}[command]()
+            {"status": status, "logs": logs, "management-url": management_url}[command]()
     except Failure as failure:
         sys.exit(f"roost: {failure}")
     except PermissionError as error:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from deploy.figures import values
+
 Ask = Callable[[str], str | None]
 """The body of a path of the archive's private port; None where it does not answer with 200."""
 
@@ -24,20 +26,14 @@ def line(ask: Ask) -> str:
     said = ask("/metrics")
     if said is None:
         return f"{HEAD}the archive does not answer"
-    values = _values(said)
-    tweets, size, files, oldest = (values.get(f"roost_archive_{name}", 0.0) for name in METRICS)
+    known = values(said)
+    tweets, size, files, oldest = (known.get(f"roost_archive_{name}", 0.0) for name in METRICS)
     kept = f"{HEAD}{tweets:,.0f} tweet{_s(tweets)}, {_size(size)} in {files:.0f} file{_s(files)}"
     return f"{kept}, back to {_moment(oldest)}" if oldest else kept
 
 
 def _s(number: float) -> str:
     return "" if number == 1 else "s"
-
-
-def _values(metrics: str) -> dict[str, float]:
-    """The value of each metric that has no labels, from Prometheus's text."""
-    lines = (line.split(" ") for line in metrics.splitlines() if not line.startswith("#"))
-    return {parts[0]: float(parts[1]) for parts in lines if len(parts) == 2}
 
 
 def _size(number: float) -> str:

@@ -3,14 +3,20 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from deploy import ports
+from deploy import figures, ports
 from deploy.failure import Failure
+from deploy.figures import Said, Values
+from deploy.local.mode import batches_for_routers
 from deploy.settings import ROOT, Settings
 from deploy.waiting import wait
 
 TWEET_WITHIN_S = 120
 _RESTARTS_TOLD_AFTER = 5
+ANSWER_WITHIN_S = 15
+ASKED_AT_ONCE = 8
 _ASK = """
 import sys, urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:9100" + sys.argv[1], timeout=2).read().decode())
@@ -77,6 +83,20 @@ class Composed:
         result = self._asked("exec", "-T", "archive", "python", "-c", _ASK, path)
         return None if result.returncode else result.stdout
 
+    def metrics(self, *services: str) -> list[Said]:
+        """What each container of these services says at `/metrics`, all asked at the same time."""
+        containers = [row for row in self._containers() if row["Service"] in services]
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            said = list(zip(containers, pool.map(self._values, containers), strict=True))
+        return [
+            Said(service, [values for container, values in said if container["Service"] == service])
+            for service in services
+        ]
+
+    def waiting(self) -> int | None:
+        """Batches in `router.raw`, also those in routers' hands; None where the broker does not tell."""
+        return batches_for_routers(self.settings)
+
     def logs(self) -> list[str]:
         """The command that follows the logs."""
         return ["docker", "compose", "logs", "--follow", "--tail", "40"]
@@ -102,13 +122,33 @@ class Composed:
             check=False,
         )
 
+    def _values(self, container: dict[str, Any]) -> Values | None:
+        """What a container says at `/metrics`; None if it does not."""
+        command = ["docker", "exec", container["Name"], "python", "-c", _ASK, "/metrics"]
+        try:
+            result = subprocess.run(
+                command,
+                env=self.settings.environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=ANSWER_WITHIN_S,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        return None if result.returncode else figures.values(result.stdout)
+
     def _states(self) -> dict[str, str]:
-        """The state of each container, by its name."""
+        """The state of each service's container, by the name of the service."""
+        return {container["Service"]: container["State"] for container in self._containers()}
+
+    def _containers(self) -> list[dict[str, Any]]:
+        """All containers, running or not, as `docker compose ps` describes them."""
         result = self._asked("ps", "--all", "--format", "json")
         # One object a line; releases before 2.21 print one array.
         rows = [json.loads(line) for line in result.stdout.splitlines() if line.strip()]
-        containers = rows[0] if rows and isinstance(rows[0], list) else rows
-        return {container["Service"]: container["State"] for container in containers}
+        return rows[0] if rows and isinstance(rows[0], list) else rows
 
 
 def _succeeds(command: list[str]) -> bool:

@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 
+from deploy.printable import printable
+
 ANSWER_WITHIN_S = 2
 
 HEAD = "source   "
@@ -63,7 +65,7 @@ def _line(row: dict[str, object]) -> str:
         parts.append(
             f"not asked for {_labels(not_asked)}{_named(named if isinstance(named, list) else [], not_asked)}"
         )
-    return f"{HEAD}{_printable(row.get('source'))}: {_printable('; '.join(parts))}"
+    return f"{HEAD}{printable(row.get('source'))}: {printable('; '.join(parts))}"
 
 
 def _labels(number: int) -> str:
@@ -79,8 +81,3 @@ def _named(labels: list[object], number: int) -> str:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _printable(text: object) -> str:
-    """`text` without what would move a terminal's cursor: it may be the words of a source's origin."""
-    return "".join(character if character.isprintable() else " " for character in str(text))

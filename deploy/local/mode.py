@@ -9,9 +9,11 @@ import urllib.request
 from collections import deque
 from pathlib import Path
 
-from deploy import ports, processes
+from deploy import figures, ports, processes
 from deploy.failure import Failure
+from deploy.figures import Said
 from deploy.local import broker, packages
+from deploy.printable import printable
 from deploy.settings import LOGS, ROOT, RUN, SECRETS, Settings
 from deploy.waiting import wait
 
@@ -71,18 +73,30 @@ class Local:
 
     def ask_archive(self, path: str) -> str | None:
         """The archive's answer on its private port."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(
-                f"http://127.0.0.1:{self.settings.port('ROOST_ARCHIVE_OPS_PORT')}{path}", timeout=2
-            ) as response:
-                return str(response.read().decode())
-        except OSError:
-            return None
+        return self._ask("archive", path)
+
+    def metrics(self, *services: str) -> list[Said]:
+        """What the process of each of these services says at `/metrics`."""
+        said = [(service, self._ask(service, "/metrics")) for service in services]
+        return [Said(service, [None if text is None else figures.values(text)]) for service, text in said]
+
+    def waiting(self) -> int | None:
+        """Batches in `router.raw`, also those in the router's hands; None where the broker does not tell."""
+        return batches_for_routers(self.settings)
 
     def logs(self) -> list[str]:
         """The command that follows the logs."""
         return ["tail", "-q", "-n", "40", "-F", str(_SERVICES_LOG), str(_BROKER_LOG)]
+
+    def _ask(self, service: str, path: str) -> str | None:
+        """A service's answer on its private port; None where it does not answer with 200."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        url = f"http://127.0.0.1:{self.settings.port(f'ROOST_{service.upper()}_OPS_PORT')}{path}"
+        try:
+            with opener.open(url, timeout=2) as response:
+                return str(response.read().decode())
+        except (OSError, ValueError):
+            return None
 
     def _start_broker(self) -> None:
         settings = self.settings
@@ -173,8 +187,9 @@ def _readiness(port: int) -> str:
     except urllib.error.HTTPError as error:
         try:
             parts = json.load(error)
+            parts.pop("ready", None)
             lacks = [name for name, state in parts.items() if state is (name == "draining")]
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             lacks = []
         return f"not ready ({', '.join(lacks)})" if lacks else "not ready"
     except OSError:
@@ -190,5 +205,12 @@ def queue_depths(settings: Settings) -> str:
     queues = [queue for queue in queues if not queue["name"].startswith("ingest.state.")]
     named = {queue["name"]: queue.get("messages", 0) for queue in queues if not queue.get("exclusive")}
     others = [queue.get("messages", 0) for queue in queues if queue.get("exclusive")]
-    waiting = [f"{name} {messages}" for name, messages in sorted(named.items())]
+    waiting = [f"{printable(name)} {messages}" for name, messages in sorted(named.items())]
     return ", ".join([*waiting, f"{sum(others)} in {len(others)} of gateways, routers and consumers"])
+
+
+def batches_for_routers(settings: Settings) -> int | None:
+    """How many raw batches no router is done with, as of some seconds ago; None where the broker does not tell."""
+    queue = broker.ask(settings.management_url, "/api/queues/%2F/router.raw?columns=messages")
+    messages = queue.get("messages") if isinstance(queue, dict) else None
+    return messages if isinstance(messages, int) else None

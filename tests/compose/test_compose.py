@@ -16,13 +16,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy import archive
+from deploy import archive, dead_letters, status
 from deploy.composed import Composed
 from deploy.settings import SERVICES, Settings
+from shared import raw
+from shared.broker import connect
+from shared.topology import RAW_EXCHANGE
 from tests.support.broker import ROOT, docker_answers
 from tests.support.browsers import Client, browser
 from tests.support.deployed import environment
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, eventually_now
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -146,6 +149,37 @@ async def test_what_was_said_before_can_be_had(compose: Compose) -> None:
     assert re.match(r"history  .* in 1 file", archive.line(composed.ask_archive))
 
 
+def test_all_that_was_ingested_is_accounted_for(compose: Compose) -> None:
+    said = eventually_now(
+        lambda: (
+            (told := status.lines(Composed(Settings("compose", compose.environ))))[0] == "balance  holds" and told
+        ),
+        within_s=60,
+        what="the sum holds",
+    )
+    assert isinstance(said, list)
+    ingested = re.fullmatch(r" +([\d,]+) ingested, of which", said[1])
+    assert ingested, said
+    assert int(ingested[1].replace(",", "")) > 0
+    assert not [line for line in said if "not told" in line or "does not answer" in line]
+
+
+async def test_what_no_router_can_read_is_listed_and_sent_back(compose: Compose) -> None:
+    async with connect(f"amqp://ingest:ingest@127.0.0.1:{compose.amqp_port}/", name="test ingest") as connection:
+        channel = await connection.channel(confirms=True)
+        await channel.publish(RAW_EXCHANGE, b"\xc1 garbage", type=raw.TYPE, persistent=True)
+    url = f"amqp://operator:operator@127.0.0.1:{compose.amqp_port}/"
+
+    async def is_there() -> bool:
+        return [message.body for message in (await dead_letters.look(url, 20))[0]] == [b"\xc1 garbage"]
+
+    await eventually(is_there, within_s=60, what="the router has put it there")
+    sent = dead_letters.Sent()
+    await dead_letters.send_back(url, None, sent)
+    assert sent.number == 1
+    await eventually(is_there, within_s=60, what="it is back")
+
+
 async def test_services_scale_on_the_running_system_and_one_may_be_killed(compose: Compose) -> None:
     # No archive is all right, too: what comes now is shown.
     compose.run("up", "--detach", "--scale", "gateway=3", "--scale", "router=2", "--scale", "archive=0")
@@ -174,6 +208,8 @@ async def test_services_scale_on_the_running_system_and_one_may_be_killed(compos
         load = Counter({gateway: await asyncio.to_thread(compose.sockets, gateway) for gateway in gateways})
         assert load.total() == 12
         assert min(load.values()) >= 2, f"spread unevenly: {load}"
+        asked = await asyncio.to_thread(Composed(Settings("compose", compose.environ)).metrics, "router", "gateway")
+        assert [len(said.answers) for said in asked] == [2, 3]
 
         compose.kill(gateways[0])
         await eventually(

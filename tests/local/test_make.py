@@ -1,5 +1,6 @@
 """`make up` and `make down` without Docker, in a copy of the project, so as not to disturb a Roost that runs here."""
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,9 @@ import pytest
 
 from deploy import processes
 from deploy.local.broker import find_binaries
+from shared import raw
+from shared.broker import connect
+from shared.topology import RAW_EXCHANGE
 from tests.support.broker import ROOT
 from tests.support.deployed import environment
 from tests.support.jetstream_server import living_jetstream
@@ -108,10 +112,24 @@ def test_up_brings_a_tweet_and_down_leaves_no_process(project: Project) -> None:
             assert f"{service:8} running" in status
         assert status.count(", ready") == len(SERVICES)
         assert re.search(r"^history  .* in 1 file", status, re.M)
+        assert_balanced(status)
+        for line in (r"gaps     0 told", r"lag      archive \d+ ms, gateway \d", r"terms    \d", r"drift    \d"):
+            assert re.search(f"^{line}", status, re.M), line
 
         forgotten = project.make("forget", ID="x:1 https://x.com/somebody/status/2")
         assert forgotten.stdout.splitlines() == ["x:1 is to be forgotten", "x:2 is to be forgotten"]
         assert "make forget ID=x:" in project.make("forget").stderr
+
+        # What a router can't read is looked at, sent back, and is there again. All of it is in the balance.
+        assert "There are no dead letters." in project.make("dead-letters").stdout
+        asyncio.run(send_garbage(project))
+        eventually_now(lambda: "1 dead letter:" in (said := project.make("dead-letters").stdout) and said)
+        assert "1 dead letter sent" in project.make("dead-letters", REQUEUE="1").stdout
+        eventually_now(lambda: "garbage" in project.make("dead-letters", N="5").stdout)
+        status = project.make("status").stdout
+        assert_balanced(status)
+        assert re.search(r"^ +[\d,]+ ingested and 4 sent by hand, of which$", status, re.M)
+        assert re.search(r"^ +2 dead: ", status, re.M)
 
         again = project.make("up")
         assert again.returncode == 0
@@ -141,12 +159,36 @@ def test_up_brings_a_tweet_and_down_leaves_no_process(project: Project) -> None:
             within_s=30,
             what="the router is back",
         )
+        assert re.search(
+            r"^balance  can't be told: router was started \d+ s later", project.make("status").stdout, re.M
+        )
     finally:
         down = project.make("down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert processes.find(project.run) == []
     log = (project.run / "log" / "services.log").read_text()
     assert "Traceback" not in log
+
+
+async def send_garbage(project: Project) -> None:
+    """Publish what no router can read."""
+    url = f"amqp://ingest:ingest@127.0.0.1:{project.environ['ROOST_AMQP_PORT']}/"
+    async with connect(url, name="test ingest") as connection:
+        channel = await connection.channel(confirms=True)
+        await channel.publish(RAW_EXCHANGE, b"\xc1 garbage", type=raw.TYPE, persistent=True)
+
+
+def assert_balanced(status: str) -> None:
+    """The sum holds, and its terms are those that are told."""
+    told = status[status.index("balance  ") :]
+    assert told.startswith("balance  holds\n"), told
+    numbers = {
+        what: int(number.replace(",", "")) for number, what in re.findall(r"^ {9} *([\d,]+) (\w+ ?\w*)", told, re.M)
+    }
+    by_hand = re.search(r"ingested and ([\d,]+) sent by hand", told)
+    ingested = next(number for what, number in numbers.items() if what.startswith("ingested"))
+    parts = sum(number for what, number in numbers.items() if not what.startswith(("ingested", "more")))
+    assert ingested + (int(by_hand[1].replace(",", "")) if by_hand else 0) == parts > 0, told
 
 
 def test_a_taken_port_ends_with_one_sentence_that_names_it(project: Project) -> None:

@@ -16,7 +16,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deploy import archive, wait_for_readiness, wait_for_source
+from deploy.composed import Composed
 from deploy.failure import Failure
+from deploy.local import broker, mode
 from deploy.settings import ROOT, SERVICES, Settings
 from deploy.sources import lines
 from deploy.waiting import proof_of
@@ -82,8 +84,8 @@ def test_a_bad_setting_of_any_service_is_told_before_one_is_started() -> None:
 
 def test_a_secret_reaches_its_service_and_no_other_process(tmp_path: Path) -> None:
     secret = TOKENS["ROOST_GATEWAY_JWT_SECRET"]
-    for mode in ("local", "compose"):
-        assert secret not in Settings(mode, TOKENS).environ.values(), "of what is started, and written down"
+    for name in ("local", "compose"):
+        assert secret not in Settings(name, TOKENS).environ.values(), "of what is started, and written down"
     assert Settings("compose", TOKENS).for_compose()["ROOST_GATEWAY_JWT_SECRET"] == secret
     environ = Settings("local", TOKENS).for_services(tmp_path)
     assert secret not in environ.values()
@@ -111,6 +113,54 @@ def test_status_tells_how_much_there_is_of_the_past() -> None:
 def test_the_archive_has_what_status_tells() -> None:
     known = {metric.name for metric in REGISTRY.collect()}
     assert {f"roost_archive_{name}" for name in archive.METRICS} <= known
+
+
+def test_each_container_of_a_scaled_service_is_asked(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    rows = [
+        {"Service": service, "Name": name, "State": "running"}
+        for service, name in (("router", "r-1"), ("router", "r-2"), ("ingest", "i-1"), ("router", "r-3"))
+    ]
+    listed = "\n".join(json.dumps(row) for row in rows)
+    docker.write_text(
+        f"#!/bin/sh\ncase \"$1 $2\" in\n'compose ps') cat <<'ROWS'\n{listed}\nROWS\n;;\n"
+        "'exec r-2') exit 1 ;;\nexec*) echo \"roost_of_$2 1.0\" | tr - _ ;;\nesac\n",
+        encoding="utf-8",
+    )
+    docker.chmod(0o755)
+    composed = Composed(Settings("compose", {"PATH": f"{tmp_path}:/usr/bin:/bin"}))
+    routers, archives = composed.metrics("router", "archive")
+    assert routers.service == "router"
+    assert list(routers.processes) == [{"roost_of_r_1": 1}, None, {"roost_of_r_3": 1}]
+    assert list(archives.processes) == []
+
+
+def test_a_service_that_is_down_is_no_reason_to_tell_nothing() -> None:
+    with answering(lambda _: (200, {})) as url:
+        port = url.rpartition(":")[2]
+        local = mode.Local(Settings("local", {"ROOST_ROUTER_OPS_PORT": port, "ROOST_INGEST_OPS_PORT": "1"}))
+        routers, ingests = local.metrics("router", "ingest")
+    assert list(routers.processes) == [{}]
+    assert list(ingests.processes) == [None]
+
+
+def test_a_service_that_is_not_ready_says_what_it_lacks() -> None:
+    said = {"ready": False, "broker": True, "demand": False, "draining": True}
+    with answering(lambda _: (503, said)) as url:
+        assert mode._readiness(int(url.rpartition(":")[2])) == "not ready (demand, draining)"
+
+
+def test_the_name_of_a_queue_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [{"name": "consumer.\x1b[2J", "messages": 3}, {"name": "amq.gen-\x1b", "messages": 2, "exclusive": True}]
+    monkeypatch.setattr(broker, "ask", lambda *_: queues)
+    told = mode.queue_depths(Settings("local", {}))
+    assert told == "consumer. [2J 3, 2 in 1 of gateways, routers and consumers"
+
+
+def test_what_waits_for_routers_is_told_by_the_broker_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, waiting in (({"messages": 4}, 4), ({}, None), (None, None), ([], None)):
+        monkeypatch.setattr(broker, "ask", lambda *_, said=said: said)
+        assert mode.batches_for_routers(Settings("local", {})) == waiting
 
 
 def test_a_gateway_that_asks_for_tokens_is_no_gateway_without_sources() -> None:
