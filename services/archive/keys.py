@@ -9,9 +9,7 @@ their own, for what is in them is in very many others.
 Keys only say where to look: whoever finds a version by them asks `Label.matches`.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import pairwise
+import re
 from typing import NamedTuple
 
 from shared.events import Action
@@ -32,8 +30,7 @@ _LAST = "\U0010ffff"
 SHORT_WORD = 4
 """Characters of a short word at most."""
 
-CACHED_WORD = 24
-"""Longer words are hardly ever the same."""
+_ASCII_WORDS = re.compile(r"\w+", re.ASCII)
 
 _listed_families = [
     (family, f"{_LISTED}{name}.")
@@ -62,20 +59,27 @@ def words_of(facets: Facets) -> set[str]:
     return set(facets.text.split(" ")) if facets.text else set()
 
 
-def keys_beside_words(facets: Facets) -> set[str]:
-    """The keys of a version that are of none of its words: of the labels that can be listed, and of its spaces."""
-    keys = {
-        f"{_BETWEEN}{word[-1]}{following[0]}"
-        for word, following in pairwise(facets.text.split(" "))
-        if word and following
-    }
-    keys.update([begin + value for family, begin in _listed_families for value in family.values(facets)])
-    return keys
+def spaces_of(facets: Facets) -> set[str]:
+    """The spaces of a version's text, each with the characters on both sides of it."""
+    text = facets.text
+    found = set()
+    at = text.find(" ", 1)
+    while 0 < at < len(text) - 1:
+        found.add(text[at - 1 : at + 2])
+        at = text.find(" ", at + 1)
+    return found
+
+
+def listed_keys(facets: Facets) -> list[str]:
+    """The keys of the labels of a version that can be listed, each once or several times."""
+    return [begin + value for family, begin in _listed_families for value in family.values(facets)]
 
 
 def keys_of(facets: Facets) -> set[str]:
     """All keys of a version."""
-    return keys_beside_words(facets).union(*map(keys_of_word, words_of(facets)))
+    keys = set(listed_keys(facets)).union(*map(keys_of_word, words_of(facets)))
+    keys.update(filter(None, map(key_of_piece, spaces_of(facets))))
+    return keys
 
 
 def lookups(label: Label) -> list[Lookup] | None:
@@ -96,15 +100,15 @@ def listed_key(label: Label) -> str:
 
 def _of_string(string: str) -> list[Lookup]:
     pieces = dict.fromkeys(string[at : at + 3] for at in range(len(string) - 2))
-    found = [Lookup(key) for key in map(_key_of_piece, pieces) if key]
+    found = [Lookup(key) for key in map(key_of_piece, pieces) if key]
     if found:
         return found
     pairs = dict.fromkeys(string[at : at + 2] for at in range(len(string) - 1)) or [string]
     return [Lookup(pair, whole=False) for pair in pairs if pair.strip(" ")]
 
 
-def _key_of_piece(piece: str) -> str | None:
-    """The key of three characters in a row; None where there is none, beside two spaces."""
+def key_of_piece(piece: str) -> str | None:
+    """The key of three characters in a row, of which a space has the middle or none has; None beside two spaces."""
     if piece[1] != " ":
         return piece
     return None if " " in (piece[0], piece[2]) else f"{_BETWEEN}{piece[0]}{piece[2]}"
@@ -116,28 +120,17 @@ def _of_word(word: str) -> list[Lookup]:
     return _of_string(word)
 
 
-def keys_of_word(word: str) -> Iterable[str]:
+def keys_of_word(word: str) -> set[str]:
     """The keys that a version has because of one of its words."""
-    return _cached(word) if len(word) <= CACHED_WORD else _compute(word)
-
-
-def _compute(word: str) -> tuple[str, ...]:
     padded = f" {word} "
     keys = {padded[at : at + 3] for at in range(len(padded) - 1)}
-    keys.update([_SHORT_WORD + part for part in _parts(word) if 0 < len(part) <= SHORT_WORD])
-    return tuple(keys)
+    if len(word) <= SHORT_WORD or not word.isalpha():
+        keys.update([_SHORT_WORD + part for part in _parts(word) if 0 < len(part) <= SHORT_WORD])
+    return keys
 
 
-def _parts(word: str) -> Iterator[str]:
-    """What of it is a word in the sense of `word.…`."""
-    if word.isalpha():
-        yield word
-        return
-    begin = 0
-    for end, character in enumerate(f"{word} "):
-        if not is_word_character(character):
-            yield word[begin:end]
-            begin = end + 1
-
-
-_cached = lru_cache(maxsize=100_000)(_compute)
+def _parts(word: str) -> list[str]:
+    """What of it is a word in the sense of `word.…`; nothing may be, between two that are none."""
+    if word.isascii():
+        return _ASCII_WORDS.findall(word)
+    return "".join([character if is_word_character(character) else " " for character in word]).split(" ")

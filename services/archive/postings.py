@@ -8,14 +8,14 @@ from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
-from operator import or_
+from itertools import chain
 
-from services.archive.keys import keys_beside_words, keys_of_word, listed_key, words_of
+from services.archive.keys import key_of_piece, keys_of_word, listed_key, listed_keys, spaces_of, words_of
 from shared.labels import FAMILIES, Facets, Label
 from shared.labels.term import Term
 from shared.labels.word import Word
 
-CHUNK = 4096
+CHUNK = 8192
 """Versions of a chunk."""
 
 _MAP_BYTES = CHUNK // 8
@@ -25,10 +25,7 @@ _RARE = 3
 WORTH = 2
 """Versions of a chunk that a further key has to rule out: to look it up takes as long as to read one or two."""
 
-_FEW = 30
-"""Up to so many bits are set one by one."""
-
-Postings = dict[str, "array[int]"]
+Postings = defaultdict[str, list[int]]
 """Of each word or key the numbers of the versions that have it."""
 
 
@@ -90,10 +87,14 @@ def most_telling(all_written: Mapping[str, bytes]) -> list[str]:
 
 def united(all_written: Iterable[bytes]) -> set[int]:
     """The numbers that any has."""
+    bits = 0
     found: set[int] = set()
     for written in all_written:
-        found |= decode(written)
-    return found
+        if len(written) == _MAP_BYTES:
+            bits |= int.from_bytes(written, "little")
+        else:
+            found.update(memoryview(written).cast("H"))
+    return found | decode(bits.to_bytes(_MAP_BYTES, "little")) if bits else found
 
 
 def without(written: bytes, gone: Collection[int]) -> bytes:
@@ -109,8 +110,8 @@ def without(written: bytes, gone: Collection[int]) -> bytes:
 class OpenChunk:
     """The chunk that is being filled. One thread adds to it while others look things up.
 
-    It has the words of the texts and not yet their keys: those of a word are the same however many texts have it.
-    The other keys it has.
+    It has the words and the spaces of the texts and not yet their keys: those of a word are the same however many
+    texts have it.
     """
 
     def __init__(self, number: int, taken: int = 0) -> None:
@@ -120,8 +121,9 @@ class OpenChunk:
         self.newest = 0
         """The greatest `seq` in it."""
         self.oldest = 2**62
-        self._words: Postings = {}
-        self._others: Postings = {}
+        self._words: Postings = defaultdict(list)
+        self._spaces: Postings = defaultdict(list)
+        self._listed: Postings = defaultdict(list)
         self._spelled = 0, " "
         """So many of the words, the first ones, with spaces between."""
         self._removed: set[int] = set()
@@ -146,13 +148,12 @@ class OpenChunk:
     def add(self, number: int, seq: int, facets: Facets) -> None:
         """The version that took this number has these facets."""
         within = number - self.number * CHUNK
-        for postings, keys in ((self._words, words_of(facets)), (self._others, keys_beside_words(facets))):
-            for key in keys:
-                row = postings.get(key)
-                if row is None:
-                    postings[key] = array("H", (within,))
-                else:
-                    row.append(within)
+        for word in words_of(facets):
+            self._words[word].append(within)
+        for space in spaces_of(facets):
+            self._spaces[space].append(within)
+        for key in listed_keys(facets):
+            self._listed[key].append(within)
         self.newest = max(self.newest, seq)
         self.oldest = min(self.oldest, seq)
 
@@ -164,7 +165,7 @@ class OpenChunk:
         """The numbers in the segment of the versions that may have a label."""
         base = self.number * CHUNK
         if label.family not in (Term.name, Word.name):
-            return [base + within for within in self._others.get(listed_key(label), ())]
+            return [base + within for within in self._listed.get(listed_key(label), ())]
         found: set[int] | None = None
         for rows in self._rows_of(label):
             more = set().union(*rows)
@@ -175,27 +176,25 @@ class OpenChunk:
 
     def written(self) -> list[tuple[str, bytes]]:
         """Every key with the numbers that have it, as it is to be written, in the order of the keys."""
-        rows: list[array[int]] = []
-        of_key: defaultdict[str, list[int]] = defaultdict(list)
-        for key, row in self._left(self._others):
-            of_key[key].append(len(rows))
-            rows.append(row)
+        rows: defaultdict[str, list[list[int]]] = defaultdict(list)
+        for key, row in self._left(self._listed):
+            rows[key].append(row)
+        for space, row in self._left(self._spaces):
+            if between := key_of_piece(space):
+                rows[between].append(row)
         for word, row in self._left(self._words):
-            at = len(rows)
-            rows.append(row)
             for key in keys_of_word(word):
-                of_key[key].append(at)
-        joined = _Joined(rows)
-        return [(key, joined.of(of_key[key])) for key in sorted(of_key)]
+                rows[key].append(row)
+        return [(key, _joined(rows[key])) for key in sorted(rows)]
 
-    def _left(self, postings: Postings) -> Iterator[tuple[str, "array[int]"]]:
+    def _left(self, postings: Postings) -> Iterator[tuple[str, list[int]]]:
         removed = self._removed
         for key, row in postings.items():
-            left = row if removed.isdisjoint(row) else array("H", [number for number in row if number not in removed])
+            left = row if removed.isdisjoint(row) else [number for number in row if number not in removed]
             if left:
                 yield key, left
 
-    def _rows_of(self, label: Label) -> Iterator[list["array[int]"]]:
+    def _rows_of(self, label: Label) -> Iterator[list[list[int]]]:
         """For each piece of a label between spaces, the numbers of all words that it may be a part of."""
         first, *middle = label.value.split(" ")
         if not middle:
@@ -212,7 +211,8 @@ class OpenChunk:
     def _words_with(self, string: str) -> list[str]:
         """The words that have a string in them, where there is a space on either side of each."""
         if len(string) < _RARE:
-            return [word for word in list(self._words) if string in f" {word} "]
+            words = list(self._words)
+            return [word for word in words if string in (f" {word} " if " " in string else word)]
         spelled = self._spelled_out()
         found = []
         at = spelled.find(string)
@@ -233,24 +233,12 @@ class OpenChunk:
         return spelled
 
 
-class _Joined:
-    """Rows, several of which are to be written as one."""
-
-    def __init__(self, rows: list["array[int]"]) -> None:
-        self._rows = rows
-        self._length = list(map(len, rows)).__getitem__
-        self._bits = list(map(_bits, rows)).__getitem__
-
-    def of(self, places: list[int]) -> bytes:
-        """What any of the rows at some places has, as it is written."""
-        if len(places) == 1:
-            # Most keys are of one word.
-            row = self._rows[places[0]]
-            if len(row) * 2 < _MAP_BYTES:
-                return row.tobytes()
-        if sum(map(self._length, places)) * 2 >= _MAP_BYTES:
-            return reduce(or_, map(self._bits, places)).to_bytes(_MAP_BYTES, "little")
-        return array("H", sorted(set().union(*map(self._rows.__getitem__, places)))).tobytes()
+def _joined(rows: list[list[int]]) -> bytes:
+    """What any of the rows has, as it is written."""
+    if sum(map(len, rows)) * 2 >= _MAP_BYTES:
+        return _bits(chain.from_iterable(rows)).to_bytes(_MAP_BYTES, "little")
+    # Most keys are of one word.
+    return array("H", rows[0] if len(rows) == 1 else sorted({*chain.from_iterable(rows)})).tobytes()
 
 
 def _both(one: bytes, other: bytes) -> bytes:
@@ -261,13 +249,9 @@ def _as_bits(written: bytes) -> int:
     return int.from_bytes(written, "little") if len(written) == _MAP_BYTES else _bits(memoryview(written).cast("H"))
 
 
-def _bits(numbers: Collection[int]) -> int:
-    if len(numbers) < _FEW:
-        bits = 0
-        for number in numbers:
-            bits |= 1 << number
-        return bits
-    digits = bytearray(b"0" * CHUNK)
+def _bits(numbers: Iterable[int]) -> int:
+    digits = bytearray(b"0") * CHUNK
     for number in numbers:
-        digits[CHUNK - 1 - number] = 49  # "1"
+        digits[number] = 49  # "1"
+    digits.reverse()
     return int(digits, 2)

@@ -27,14 +27,14 @@ from shared.labels.term import Term
 from shared.labels.word import Word
 
 DENSE = 8
-"""Where one of so many versions in a row is wanted, all of them are read."""
+"""Where one of so many versions of a chunk is wanted, all are read in their order until there are enough."""
 
 MMAP_BYTES = 512 * 1024 * 1024
 
 COMPARED = 12
 """Keys of a long string, the rarest, of which those that tell most are looked up; the rest is asked of the texts."""
 
-TOGETHER = 64
+TOGETHER = 256
 """Versions that are looked at in one go, or chunks where these have fewer: a statement costs more than a version."""
 
 FIRST_ROWS, MOST_ROWS = 64, 1024
@@ -59,12 +59,20 @@ class Stretch(NamedTuple):
 _COLUMNS = "v.seq, v.id, v.mtime, v.rank, v.text, v.facets, v.document"
 
 
+class _Found(NamedTuple):
+    """Versions that may be wanted."""
+
+    oldest: int
+    """No `seq` among them is less."""
+    numbers: Collection[int]
+
+
 class _Group(NamedTuple):
     """Versions of one chunk that may be wanted."""
 
     newest: int
     """No `seq` among them is greater."""
-    numbers: Callable[[], Collection[int]]
+    look: Callable[[], _Found]
     """Which they are; found out when they are looked at."""
 
 
@@ -139,10 +147,10 @@ class Reader:
             # As of those in the file, only what lies in the stretch is looked at: to look takes longer than to read.
             met = [chunk for chunk in chunks if chunk.oldest <= stretch.before.seq and chunk.newest > stretch.after]
             # They are looked at before any chunk of the file, whatever is in them.
-            opened = [_Group(FAR.seq, partial(chunk.find, label)) for chunk in met if not chunk.empty]
+            opened = [_Group(FAR.seq, partial(_find, chunk, label)) for chunk in met if not chunk.empty]
             groups = _together(chain(opened, _groups(db, wanted, stretch)))
             in_time = _in_time(groups, stretch.before.seq, until_s)
-            yield from _in_order((group.newest, _pages(db, want, stretch, group.numbers)) for group in in_time)
+            yield from _in_order((group.newest, _pages(db, want, stretch, group)) for group in in_time)
 
     def _connection(self, segment: Segment) -> sqlite3.Connection:
         db = self._connections.get(segment)
@@ -178,15 +186,18 @@ def _moment(db: sqlite3.Connection) -> Iterator[None]:
 def _together(groups: Iterator[_Group]) -> Iterator[_Group]:
     """The same, but whoever looks at one in which little is found looks at the next ones in the same go."""
 
-    def numbers(group: _Group) -> Collection[int]:
-        found = list(group.numbers())
+    def look(group: _Group) -> _Found:
+        oldest, numbers = group.look()
+        found = list(numbers)
         following = islice(groups, TOGETHER)
         while len(found) < TOGETHER and (more := next(following, None)) is not None:
-            found += more.numbers()
-        return found
+            older, numbers = more.look()
+            oldest = min(oldest, older)
+            found += numbers
+        return _Found(oldest, found)
 
     for group in groups:
-        yield _Group(group.newest, partial(numbers, group))
+        yield _Group(group.newest, partial(look, group))
 
 
 def _in_time(groups: Iterable[_Group], before: int, until_s: float) -> Iterator[_Group]:
@@ -195,6 +206,10 @@ def _in_time(groups: Iterable[_Group], before: int, until_s: float) -> Iterator[
         if number and group.newest < before - 1 and time.monotonic() > until_s:
             raise TooSlowError(group.newest)
         yield group
+
+
+def _find(chunk: OpenChunk, label: Label) -> _Found:
+    return _Found(chunk.oldest, chunk.find(label))
 
 
 def _open_chunks(db: sqlite3.Connection, segment: Segment) -> list[OpenChunk]:
@@ -224,7 +239,7 @@ def _groups(db: sqlite3.Connection, wanted: Sequence[Lookup], stretch: Stretch) 
         columns += ", r.numbers"
         parameters += rest.range
     rows = db.execute(
-        f"SELECT c.number, c.newest{columns} FROM chunk AS c{joins}"
+        f"SELECT c.number, c.newest, c.oldest{columns} FROM chunk AS c{joins}"
         " WHERE c.oldest <= ? AND c.newest > ? ORDER BY c.newest DESC, c.number",
         (*parameters, stretch.before.seq, stretch.after),
     )
@@ -233,14 +248,14 @@ def _groups(db: sqlite3.Connection, wanted: Sequence[Lookup], stretch: Stretch) 
         yield _Group(of_chunk[0][1], partial(_numbers, of_chunk, len(chosen)))
 
 
-def _numbers(rows: list[tuple[Any, ...]], whole: int) -> list[int]:
+def _numbers(rows: list[tuple[Any, ...]], whole: int) -> _Found:
     """The numbers of one chunk that all postings have: the `whole` ones in the first row, and any row's last one."""
-    number, _, *written = rows[0]
+    number, _, oldest, *written = rows[0]
     found = common(written[:whole]) if whole else None
     if len(written) > whole:
         more = united(row[-1] for row in rows)
         found = more if found is None else found & more
-    return [number * CHUNK + within for within in found or ()]
+    return _Found(oldest, [number * CHUNK + within for within in found or ()])
 
 
 def _chosen(db: sqlite3.Connection, wanted: Sequence[Lookup]) -> tuple[list[str] | None, Lookup | None]:
@@ -272,27 +287,24 @@ def _chosen(db: sqlite3.Connection, wanted: Sequence[Lookup]) -> tuple[list[str]
     return whole, ranges[0] if ranges else None
 
 
-def _pages(
-    db: sqlite3.Connection, want: _Want, stretch: Stretch, numbers: Callable[[], Collection[int]] | None
-) -> Iterator[Version]:
-    """The wanted versions among `numbers`, or all, newest first."""
+def _pages(db: sqlite3.Connection, want: _Want, stretch: Stretch, group: _Group | None) -> Iterator[Version]:
+    """The wanted versions of a group, or of all, newest first."""
     at, rows = stretch.before, FIRST_ROWS
     bound: dict[str, object] = {"after": stretch.after, "text": want.text}
-    source, conditions = "version AS v", ""
-    if numbers is not None:
-        wanted = numbers()
-        if not wanted:
+    source, seq, conditions = "version AS v INDEXED BY version_seq", "v.seq", ""
+    if group is not None:
+        oldest, numbers = group.look()
+        if not numbers:
             return
-        first, last = min(wanted), max(wanted)
-        if len(wanted) * DENSE > max(CHUNK, last - first):
-            # Of so many it is quicker to look at all that lie between.
+        first, last = min(numbers), max(numbers)
+        if len(numbers) * DENSE > max(CHUNK, last - first):
+            at = min(at, Place(group.newest + 1, ""))
             conditions = "v.number BETWEEN :first AND :last AND "
-            bound |= {"first": first, "last": last}
+            bound |= {"first": first, "last": last, "after": max(stretch.after, oldest - 1)}
         else:
-            source = "json_each(:numbers) AS j CROSS JOIN version AS v ON v.number = j.value"
-            bound |= {"numbers": json.dumps(list(wanted))}
-    # The plus keeps SQLite from taking the index of all places where it is told which versions to look at.
-    seq = "v.seq" if numbers is None else "+v.seq"
+            # The plus keeps SQLite from taking the index of all places: it is told which versions to look at.
+            source, seq = "json_each(:numbers) AS j CROSS JOIN version AS v ON v.number = j.value", "+v.seq"
+            bound |= {"numbers": json.dumps(list(numbers))}
     conditions += f"{seq} > :after AND {seq} <= :seq AND ({seq}, v.id) < (:seq, :id)"
     conditions += " AND instr(v.text, :text)" if want.text else ""
     conditions += "" if want.ends else f" AND v.rank < {DESTROYED}"

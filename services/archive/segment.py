@@ -20,13 +20,16 @@ from services.archive.keys import keys_of
 from services.archive.postings import CHUNK, OpenChunk, without
 from services.archive.versions import DESTROYED, Version, facets_of, pack_facets
 
-FORMAT = 1
+FORMAT = 2
 """`user_version` of the files."""
 
 SUFFIX = ".sqlite3"
 
-CHUNKS_IN_MEMORY = 4
-"""The last one and those before it, for readers who began before the last one did."""
+CHUNKS_IN_MEMORY = 2
+"""The last one and the one before it, for readers who began before the last one did."""
+
+PAGE_BYTES = CHUNK
+"""Postings of a chunk are an eighth of this at most, and so within a page, not behind it."""
 
 _SCHEMA = """
 CREATE TABLE version (
@@ -110,6 +113,7 @@ class Segment:
 
     def _prepare(self) -> None:
         db = self._db
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA journal_mode = WAL")

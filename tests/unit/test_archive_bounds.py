@@ -9,6 +9,7 @@ from unittest import mock
 from services.archive import queries
 from services.archive.batches import Batch
 from services.archive.queries import Queries
+from services.archive.reading import TOGETHER
 from services.archive.store import Store
 from services.archive.writer import LEAST_FREE_BYTES, Writer
 from shared.history import LabelsQuery, Place, TweetsQuery
@@ -24,7 +25,7 @@ def too_slow(folder: Path) -> Iterator[Kept]:
     """An archive whose time is up as soon as it has looked somewhere, full of what only looks like "abcd"."""
     with kept(folder) as archive:
         for chunk in range(CHUNKS):
-            texts = ["abcd", *("abc bcd" for _ in range(100))]
+            texts = ["abcd", *("abc bcd" for _ in range(TOGETHER))]
             archive.store.add([batch(*((chunk * 1000 + at, tweet(text)) for at, text in enumerate(texts, start=1)))])
             archive.close_chunk()
         with mock.patch.object(queries, "LOOK_WITHIN_S", -1.0):
@@ -55,7 +56,7 @@ def test_a_part_of_many_labels_is_told_as_one(tmp_path: Path) -> None:
         newer = [document["seq"] for document in unpacked(answer)]
         assert answer.from_seq > 1000
         last = (CHUNKS - 1) * 1000
-        assert {seq for seq in newer if seq > last} == set(range(last + 1, last + 102))
+        assert {seq for seq in newer if seq > last} == set(range(last + 1, last + TOGETHER + 2))
 
 
 class SmallDisk(Store):
