@@ -215,7 +215,7 @@ async def _publish(channel: Channel, body: bytes, link: raw.Link) -> int:
 def _write(posts: Posts, file: BinaryIO, number: int) -> None:
     """Write the messages that bring so many posts."""
     for first in range(0, number, BATCH):
-        body = raw.join(raw.pack_entry(posts.draw(), _seq(first + at)) for at in range(BATCH))
+        body = raw.pack([raw.entry(posts.draw(), _seq(first + at)) for at in range(BATCH)])
         file.write(_SIZE.pack(first, len(body)) + body)
     file.seek(0)
 

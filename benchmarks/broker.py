@@ -6,9 +6,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from benchmarks.children import wait_until
 from benchmarks.failure import BenchmarkError
 from benchmarks.figures import log
 from tests.support.broker import Broker, running_broker
+
+_KNOWN_S = 30.0
 
 
 @contextmanager
@@ -28,3 +31,16 @@ def private_broker() -> Iterator[Broker]:
             reason = f"{error}; `.venv/bin/python -m deploy.local.packages broker` installs one"
             raise BenchmarkError(reason) from None
         yield broker
+
+
+def pid_of(broker: Broker) -> int:
+    """The process of a broker. It knows its own some seconds after its start."""
+    found = 0
+
+    def known() -> bool:
+        nonlocal found
+        found = int((broker.get("/api/nodes") or [{}])[0].get("os_pid", 0))
+        return found > 0
+
+    wait_until(known, within_s=_KNOWN_S, what="the broker tells its process")
+    return found

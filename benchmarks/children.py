@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import node
 from benchmarks.failure import BenchmarkError
 from benchmarks.machine import cores
-from tests.support.broker import free_port
+from tests.support.broker import Broker, free_port
 
 ROOT = Path(__file__).parents[1]
 ANSWER_S = 60.0
@@ -156,12 +156,17 @@ class Children:
             return _introduced(self._started(Process([node.require(), str(node.SCRIPT)], core=core, name=name)))
         return self._module(f"benchmarks.servers.{name}", core=core, name=name)
 
-    def gateway(self, amqp_url: str) -> tuple[Process, int]:
-        """Start a gateway as its users do, with its default settings, on the core of the server.
+    def loop(self) -> Process:
+        """Start the loop over all terms in Node.js, on the core of the server."""
+        command = [node.require(), str(node.LOOP)]
+        return _introduced(self._started(Process(command, core=cores().server, name="the loop")))[0]
+
+    def gateway(self, amqp_url: str, *, anywhere: bool = False) -> tuple[Process, int]:
+        """Start a gateway as its users do, with its default settings, on the core of the server or on any.
 
         Returns it, ready, and its port.
         """
-        process, port, ops_port = self._gateway(amqp_url, cores().server)
+        process, port, ops_port = self._gateway(amqp_url, None if anywhere else cores().server)
         _await_ready(process, ops_port)
         return process, port
 
@@ -178,7 +183,40 @@ class Children:
         started = [self._started(Process(command, core=None, name="stock")) for _ in range(number)]
         return [_introduced(process)[1] for process in started]
 
-    def _module(self, module: str, *arguments: str, core: int, name: str) -> tuple[Process, int]:
+    def feeder(self, amqp_url: str) -> Process:
+        """Start what publishes raw batches, on any core."""
+        return self._module("benchmarks.feeder", amqp_url, core=None, name="the generator")[0]
+
+    def counter(self, amqp_url: str) -> Process:
+        """Start what consumes a queue of its own and counts tweets, on any core."""
+        return self._module("benchmarks.counter", amqp_url, core=None, name="the consumer")[0]
+
+    def ingest(self, amqp_url: str) -> Process:
+        """Start ingest with a source that is told what to yield, on any core. It is publishing."""
+        return self._module("benchmarks.servers.ingest", amqp_url, core=None, name="ingest")[0]
+
+    def router(self, broker: Broker, *, instead: Path | None = None) -> tuple[Process, int]:
+        """Start a router as its users do, with its default settings, on any core.
+
+        Returns it, ready, and its private port. With the path of saved batches it looks for no terms, but takes
+        `instead` those tweets from each of these batches that have some.
+        """
+        ops_port = free_port()
+        values = {
+            "amqp_url": broker.amqp_url("router"),
+            "management_url": broker.management_url("router"),
+            "ops_port": ops_port,
+            "log_level": "warning",
+        }
+        module = ["services.router"] if instead is None else ["benchmarks.servers.passthrough", str(instead)]
+        settings = {f"ROOST_ROUTER_{name.upper()}": str(value) for name, value in values.items()}
+        process = self._started(
+            Process([sys.executable, "-m", *module], core=None, name="the router", settings=settings)
+        )
+        _await_ready(process, ops_port)
+        return process, ops_port
+
+    def _module(self, module: str, *arguments: str, core: int | None, name: str) -> tuple[Process, int]:
         command = [sys.executable, "-m", module, *arguments]
         return _introduced(self._started(Process(command, core=core, name=name)))
 
@@ -217,7 +255,7 @@ def _introduced(process: Process) -> tuple[Process, int]:
 
 
 def _await_ready(process: Process, ops_port: int) -> None:
-    wait_until(lambda: _ready(process, ops_port), within_s=START_S, what="the gateway is ready")
+    wait_until(lambda: _ready(process, ops_port), within_s=START_S, what=f"{process.name} is ready")
 
 
 def _ready(process: Process, ops_port: int) -> bool:

@@ -31,6 +31,8 @@ class Options(argparse.Namespace):
     quick: bool
     json: bool
     save: bool
+    routers: int = 1
+    """How many share the work; `pipeline` alone can be told."""
 
 
 class Outcome:
@@ -88,10 +90,17 @@ def share_of_core(what: str, share: float, on: Cores) -> str:
     return line
 
 
-def run(name: str, about: str, measure: Callable[[Options], Outcome]) -> None:
+def run(
+    name: str,
+    about: str,
+    measure: Callable[[Options], Outcome],
+    *,
+    more: Callable[[argparse.ArgumentParser], None] = lambda _: None,
+) -> None:
     """Run a benchmark from the command line: table, and one JSON object as the last line.
 
-    Ends with one line on standard error and the exit code 1 where it can't be run.
+    `more` adds what this one can be told besides. Ends with one line on standard error and the exit code 1 where it
+    can't be run.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
@@ -103,6 +112,7 @@ def run(name: str, about: str, measure: Callable[[Options], Outcome]) -> None:
     parser.add_argument(
         "--save", action="store_true", help=f"keep the figures in benchmarks/{RESULTS.name}, for docs and plot"
     )
+    more(parser)
     options = parser.parse_args(namespace=Options())
     # What goes on, for who waits: on standard error.
     logging.basicConfig(format="%(message)s", level=logging.WARNING if options.json else logging.INFO)

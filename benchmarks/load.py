@@ -43,7 +43,18 @@ _REFUSED = b'430[{"error"'
 _RESET = struct.pack("ii", 1, 0)
 """`SO_LINGER` of a connection that is reset when it is closed."""
 
-_COMMANDS = ("connect", "reset", "await_tweets", "await_total", "busy", "latencies", "await_closed", "open", "close")
+_COMMANDS = (
+    "connect",
+    "reset",
+    "await_tweets",
+    "await_total",
+    "total",
+    "busy",
+    "latencies",
+    "await_closed",
+    "open",
+    "close",
+)
 
 
 Subscription = str | dict[str, Any]
@@ -219,6 +230,10 @@ class Load:
                 raise TimeoutError(f"{had} of {total} tweets after {timeout_s:.0f} s")
             await asyncio.sleep(_POLL_S)
         return {"tweets": had}
+
+    async def total(self, *, group: str) -> Answer:
+        """How many tweets the clients of the group have had together since `reset`."""
+        return {"tweets": sum(member.tweets for member in self._groups[group].members)}
 
     async def busy(self) -> Answer:
         """Which share of the time since `reset`, or since the last `busy`, this process used its core."""

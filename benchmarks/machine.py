@@ -42,6 +42,17 @@ def pin() -> None:
     os.sched_setaffinity(0, {cores().load})
 
 
+@contextlib.contextmanager
+def anywhere() -> Iterator[None]:
+    """Meanwhile let what this process starts run on all cores that it was allowed."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores().allowed)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def require_files(number: int) -> None:
     """See that this process and those that it starts may have `number` connections each."""
     wanted = number + _SPARE_FILES

@@ -13,6 +13,8 @@ _BIN = _HERE.parent / ".venv" / "bin"
 _MODULES = _HERE / "node_modules"
 SCRIPT = _HERE / "servers" / "node.mjs"
 """The server."""
+LOOP = SCRIPT.with_name("loop.mjs")
+"""The loop over all terms."""
 
 log = logging.getLogger("benchmarks")
 

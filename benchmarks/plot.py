@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.figures import RESULTS
 from benchmarks.servers import NAMES, us_key
@@ -20,6 +20,18 @@ PICTURE = Path(__file__).parents[1] / "docs" / "benchmarks.svg"
 
 _ROOST, _PEER, _FLOOR = "#1d6fb8", "#9aa5b1", "#d9dee3"
 _COLOURS = {NAMES["roost"]: _ROOST, "readers alone": _ROOST, "100 stalled beside": _ROOST, NAMES["floor"]: _FLOOR}
+_PERCENTILES = {"p50_ms": ("p50", ":"), "p99_ms": ("p99", "-")}
+"""What a percentile is called, and how its line is drawn."""
+
+
+class Curves(NamedTuple):
+    """One panel with curves."""
+
+    title: str
+    across: str
+    """What goes from left to right."""
+    points: dict[str, list[tuple[float, float]]]
+    logarithmic: bool = False
 
 
 def bars(kept: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
@@ -45,16 +57,38 @@ def bars(kept: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
         panels.append(
             ("ms to arrival, 99th percentile", {name: details[kind]["p99_ms"] for kind, name in names.items()})
         )
+    if "pipeline" in kept:
+        figures = kept["pipeline"]["figures"]
+        names = {
+            "tweets_per_s": NAMES["roost"],
+            "passthrough_per_s": "the same, not looking",
+            "node_includes_per_s": "Node.js, includes",
+            "node_loop_per_s": "Node.js, match",
+        }
+        panels.append(("tweets a second, 1,000 terms", {name: figures[key] for key, name in names.items()}))
     return panels
 
 
-def lines(kept: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """Bytes from the broker per tweet by number of gateways, for Roost and its peer."""
-    if "cluster" not in kept:
-        return {}
-    numbers = kept["cluster"]["details"]["gateways"]
-    figures = kept["cluster"]["figures"]
-    return {NAMES[server]: list(zip(numbers, figures[server], strict=True)) for server in ("roost", "aiopika")}
+def curves(kept: Mapping[str, Any]) -> list[Curves]:
+    """Each panel with curves, for what there is."""
+    panels = []
+    if "cluster" in kept:
+        numbers, figures = kept["cluster"]["details"]["gateways"], kept["cluster"]["figures"]
+        points = {NAMES[server]: list(zip(numbers, figures[server], strict=True)) for server in ("roost", "aiopika")}
+        panels.append(Curves("bytes from the broker per tweet", "gateways", points))
+    if "matching" in kept:
+        us = kept["matching"]["figures"]["us"]
+        points = {NAMES["roost"]: [(int(number), value) for number, value in us.items()]}
+        panels.append(Curves("µs of processor to classify a tweet", "terms", points, logarithmic=True))
+    if "latency" in kept:
+        figures = kept["latency"]["figures"]
+        points = {
+            f"{NAMES[server]}, {name}": [(int(rate), one[key]) for rate, one in figures[rates].items()]
+            for server, rates in (("roost", "rates"), ("node", "node_rates"))
+            for key, (name, _) in _PERCENTILES.items()
+        }
+        panels.append(Curves("ms from ingest to the browser", "tweets a second", points))
+    return panels
 
 
 def draw(kept: Mapping[str, Any], path: Path) -> None:
@@ -63,8 +97,8 @@ def draw(kept: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "roost", "font.size": 9})
     pyplot = importlib.import_module("matplotlib.pyplot")
-    panels, curves = bars(kept), lines(kept)
-    number = len(panels) + bool(curves)
+    panels, lines = bars(kept), curves(kept)
+    number = len(panels) + len(lines)
     rows = -(-number // 2)
     figure, axes = pyplot.subplots(rows, 2, figsize=(9, 2.1 * rows), squeeze=False, layout="constrained")
     places = list(axes.flat)
@@ -80,17 +114,29 @@ def draw(kept: Mapping[str, Any], path: Path) -> None:
         _plain(axis, title)
         axis.get_xaxis().set_visible(False)
         axis.spines["bottom"].set_visible(False)
-    if curves:
-        axis = places[len(panels)]
-        for name, points in curves.items():
-            axis.plot(*zip(*points, strict=True), marker="o", label=name, color=_COLOURS.get(name, _PEER))
-        # With room above the curves for their names.
-        axis.set_ylim(bottom=0, top=1.5 * max(value for points in curves.values() for _, value in points))
-        axis.set_xticks([number for number, _ in next(iter(curves.values()))])
-        axis.set_xlabel("gateways")
-        axis.legend(frameon=False, loc="upper left")
-        _plain(axis, "bytes from the broker per tweet")
+    for axis, panel in zip(places[len(panels) :], lines, strict=False):
+        _draw_curves(axis, panel)
     figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")
+
+
+def _draw_curves(axis: Any, panel: Curves) -> None:  # noqa: ANN401 - matplotlib is not installed everywhere
+    styles = dict(_PERCENTILES.values())
+    for name, points in panel.points.items():
+        of, _, percentile = name.partition(", ")
+        colour, style = _COLOURS.get(of, _PEER), styles.get(percentile, "-")
+        axis.plot(*zip(*points, strict=True), marker="o", label=name, color=colour, linestyle=style)
+    most = max(value for points in panel.points.values() for _, value in points)
+    if panel.logarithmic:
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+    else:
+        # With room above the curves for their names.
+        axis.set_ylim(bottom=0, top=1.5 * most)
+        axis.set_xticks([number for number, _ in next(iter(panel.points.values()))])
+    axis.set_xlabel(panel.across)
+    if len(panel.points) > 1:
+        axis.legend(frameon=False, loc="upper left", ncols=len(panel.points) // 2)
+    _plain(axis, panel.title)
 
 
 def _plain(axis: Any, title: str) -> None:  # noqa: ANN401 - matplotlib is not installed everywhere

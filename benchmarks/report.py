@@ -22,6 +22,10 @@ _TITLES = {
     "subscriptions": "Subscriptions",
     "cluster": "More gateways",
     "archive": "Archive",
+    "matching": "Matching",
+    "pipeline": "From ingest to consumers",
+    "latency": "Latency",
+    "activation": "New terms",
 }
 
 

@@ -1,20 +1,28 @@
 """The pure parts of the benchmarks: what they count with has to be right, or the figures are not."""
 
+import asyncio
+import collections
 import itertools
 import json
 import os
-from collections import Counter
+import struct
 from pathlib import Path
 
+import msgpack
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import connections, figures, plot, report, subscriptions, tweets
+from benchmarks import connections, corpus, figures, latency, plot, report, subscriptions, tweets
+from benchmarks.counter import Counter, array_length
 from benchmarks.machine import Cores, cores, description, memory_kb
+from benchmarks.servers.passthrough import PassThrough
 from benchmarks.websocket import CLOSE, TEXT, Frame, ProtocolError, after_head, frames, masked, unmasked, upgrade
 from services.gateway.subscriptions import request
-from shared import feed
+from services.router.classify import classify
+from services.router.matcher import Matcher
+from shared import feed, raw
 from shared.labels import Facets
 
 PAYLOADS = st.lists(st.binary(max_size=300) | st.integers(60_000, 70_000).map(lambda size: b"x" * size), max_size=6)
@@ -130,7 +138,7 @@ def test_memory_is_what_is_resident() -> None:
 
 def test_a_crowd_goes_on_opening_rooms_and_is_the_same_for_every_server() -> None:
     crowd = connections.crowd(10_000)
-    assert set(Counter(crowd).values()) == {10}
+    assert set(collections.Counter(crowd).values()) == {10}
     assert crowd == connections.crowd(10_000)
     begun = [len(set(crowd[:clients])) for clients in (1_000, 3_000, 10_000)]
     assert 600 < begun[0] < 700
@@ -148,6 +156,94 @@ def test_subscriptions_are_as_equal_and_match_as_often_as_the_table_says(kind: s
     facets = Facets.of_document(document)
     matching = sum(one.wanted.query is not None and one.wanted.query.matches(document, facets) for one in asked)
     assert matching == (50 if kind.to_all else 1)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> corpus.Corpus:
+    return corpus.Corpus(3000)
+
+
+def test_terms_are_in_the_share_of_tweets_that_is_told(drawn: corpus.Corpus) -> None:
+    for number in (10, 1000):
+        terms = drawn.few(number)
+        assert len(set(terms)) == number
+        having = [text for text in drawn.texts if any(term in text for term in terms)]
+        assert len(having) / len(drawn.texts) == pytest.approx(corpus.SHARE, rel=0.05)
+        assert len(corpus.places(drawn.texts, terms)) == len(having)
+    assert any(" " in term for term in terms)
+
+
+def test_where_every_tweet_has_a_term_none_has_more_than_three(drawn: corpus.Corpus) -> None:
+    terms = drawn.many(500)
+    having = drawn.having(terms)
+    assert len(having) > len(drawn.entries) / 2
+    each = [sum(term in entry.facets.text for term in terms) for entry in having]
+    assert set(each) == {1, 2, 3}
+
+
+def test_strangers_are_in_no_tweet(drawn: corpus.Corpus) -> None:
+    terms = drawn.strangers(200) + drawn.strangers(3000)
+    assert len(set(terms)) == 3200
+    assert not any(term in text for text in drawn.texts for term in terms)
+
+
+def test_a_tweet_for_a_room_is_for_no_other(drawn: corpus.Corpus) -> None:
+    rooms = latency.rooms_of(drawn)
+    assert len(set(rooms)) == latency.ROOMS
+    assert not any(room in text for text in drawn.texts for room in rooms)
+    assert not any(room in other for room in rooms for other in rooms if other != room)
+
+
+def test_batches_are_as_ingest_makes_them_and_their_keys_those_that_a_router_finds(
+    drawn: corpus.Corpus, tmp_path: Path
+) -> None:
+    terms = drawn.few(100)
+    packed = corpus.batches(drawn.entries, terms)
+    assert packed.tweets == sum(len(raw.Batch(body)) for body in packed.bodies) == len(drawn.entries)
+    matcher = Matcher(max_terms=100)
+    for term in terms:
+        matcher.want(corpus.key_of(term))
+    assert [matcher.keys_of(raw.Batch(body)) for body in packed.bodies] == packed.keys
+    packed.save(tmp_path / "batches")
+    assert corpus.Batches.load(tmp_path / "batches") == packed
+
+
+def test_a_router_that_looks_for_nothing_makes_the_same_messages(drawn: corpus.Corpus) -> None:
+    terms = drawn.many(300)
+    packed = corpus.batches(drawn.having(terms), terms)
+    matcher = Matcher(max_terms=300)
+    for term in terms:
+        matcher.want(corpus.key_of(term))
+    given: list[tuple[dict[str, object], bytes]] = [({}, body) for body in packed.bodies]
+    assert classify(given, PassThrough(packed).keys_of) == classify(given, matcher.keys_of)
+    twice = packed._replace(bodies=packed.bodies * 2, keys=packed.keys * 2)
+    with pytest.raises(ValueError, match="begin alike"):
+        PassThrough(twice)
+
+
+@given(st.integers(0, 100_000))
+def test_tweets_of_a_message_are_counted_by_its_first_bytes(number: int) -> None:
+    assert array_length(msgpack.Packer().pack_array_header(number) + bytes(5)) == number
+
+
+@given(st.lists(st.integers(1, 40), max_size=5), st.lists(st.integers(0, 3000), max_size=8))
+def test_a_consumer_counts_tweets_however_the_network_cuts_them(sizes: list[int], cuts: list[int]) -> None:
+    def amqp(kind: int, payload: bytes) -> bytes:
+        return struct.pack(">BHI", kind, 1, len(payload)) + payload + b"\xce"
+
+    async def count() -> int:
+        counter = Counter(yarl.URL("amqp://nobody:nobody@127.0.0.1/"))
+        sent = b""
+        for size in sizes:
+            body = msgpack.packb([b"x" * 10] * size)
+            # A method that brings a message, its header, its body in two frames.
+            sent += amqp(1, struct.pack(">HH", 60, 60)) + amqp(2, bytes(14)) + amqp(3, body[:7]) + amqp(3, body[7:])
+        for start, end in itertools.pairwise([0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]):
+            counter.data_received(sent[start:end])
+        assert counter.messages == len(sizes)
+        return counter.tweets
+
+    assert asyncio.run(count()) == sum(sizes)
 
 
 def test_columns_stand_under_each_other() -> None:
@@ -173,6 +269,23 @@ KEPT = {
         "figures": {"roost": [5, 5], "aiopika": [7, 8]},
         "details": {"with": {"RabbitMQ": "4.3"}, "gateways": [2, 3]},
     },
+    "matching": {
+        "measured": "2026-01-02",
+        "quick": False,
+        "table": ["a third table"],
+        "figures": {"us": {"10": 1, "1000": 2}},
+        "details": {"with": {}},
+    },
+    "latency": {
+        "measured": "2026-01-02",
+        "quick": False,
+        "table": ["a fourth table"],
+        "figures": {
+            "rates": {"1000": {"p50_ms": 5, "p99_ms": 6}, "3000": {"p50_ms": 7, "p99_ms": 8}},
+            "node_rates": {"1000": {"p50_ms": 1, "p99_ms": 2}, "3000": {"p50_ms": 3, "p99_ms": 4}},
+        },
+        "details": {"with": {}},
+    },
 }
 
 
@@ -196,11 +309,16 @@ def test_the_page_has_the_marks_that_the_report_writes_between() -> None:
 
 def test_the_plot_has_the_saved_figures() -> None:
     assert plot.bars(KEPT)[0][1] == {"Roost": 1, "Node.js": 2, "python-socketio": 3, "the floor": 4}
-    assert plot.lines(KEPT) == {
+    cluster, matching, latency = plot.curves(KEPT)
+    assert cluster.points == {
         "Roost": [(2, 5), (3, 5)],
         "python-socketio with AsyncAioPikaManager": [(2, 7), (3, 8)],
     }
-    assert plot.bars({}) == []
+    assert matching.points == {"Roost": [(10, 1), (1000, 2)]}
+    assert latency.points["Roost, p99"] == [(1000, 6), (3000, 8)]
+    assert latency.points["Node.js, p50"] == [(1000, 1), (3000, 3)]
+    assert not plot.bars({})
+    assert not plot.curves({})
 
 
 def test_a_benchmark_keeps_its_figures_beside_those_of_others(tmp_path: Path) -> None:
