@@ -30,7 +30,8 @@ def no_archive_left() -> Iterator[None]:
 
 ON_BROKER = [
     *(f"tests/integration/test_{name}.py" for name in ("archive", "bindings", "healing", "history", "ingest")),
-    *(f"tests/integration/test_{name}.py" for name in ("ingest_state", "overflow", "rights", "router")),
+    *(f"tests/integration/test_{name}.py" for name in ("ingest_state", "overflow", "rights", "router", "burst")),
+    "tests/integration/test_dead_letters.py",
     "tests/e2e/test_stream.py",
 ]
 """Tests of what depends on the broker most: of the version that is there, and of how it does what."""
