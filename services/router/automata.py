@@ -31,7 +31,7 @@ LEAF_SHARE = 1 / 4
 """With 100,000 strings of 10 characters that is 40 ms."""
 TABLE_BYTES = 30_000
 """Up to so many bytes of UTF-8 an automaton is a table of all its transitions, which takes four times as long to
-build (9 ms) and searches twice as fast. Beyond, the table would be too large for the processor's caches."""
+build (9 ms) and searches two to three times as fast. Beyond, it would be too large for the processor's caches."""
 
 LARGEST_LEAF_SIZE = 400_000
 """That is 60 ms, and has to do."""

@@ -343,3 +343,17 @@ class TestParts:
         assert max(size for size, _ in built) <= searcher.leaf_size
         some = strings[::997]
         assert {one for one, _, _ in searcher.find(" ".join(some).encode())} == set(some)
+
+
+def test_where_strings_in_each_other_are_everywhere_each_text_still_tells_each_that_it_has() -> None:
+    strings = [*("a" * length for length in range(1, 41)), "end", "aend"]
+    searcher = Automata()
+    for string in strings:
+        searcher.add(string)
+    improved(searcher, at_rest=True)
+    texts = ["a" * 5000, "aaaend", "b", "a" * 300, "end", "a" * 39 + "b", *["a" * 100] * 30, "a", ""]
+    encoded = b"".join(text.encode() + b"\xff" for text in texts)
+    found = {(encoded.count(b"\xff", 0, start), string) for string, start, _ in searcher.find(encoded, b"\xff")}
+    assert found == {(place, one) for place, text in enumerate(texts) for one in strings if one in text}
+    told = sum(1 for _ in searcher.find(encoded, b"\xff"))
+    assert told < sum(1 for _ in searcher.find(encoded)) / 10, "and not each time that it is there"
