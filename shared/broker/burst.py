@@ -45,6 +45,7 @@ class _Confirms:
         self._count()
 
     def done(self) -> bool:
+        # Never before all have been counted: aiormq passes over the answer to a future that is done.
         return False
 
     def _count(self) -> None:
@@ -54,7 +55,10 @@ class _Confirms:
 
 
 async def publish_all(channel: AbstractChannel, exchange: str, messages: Sequence[Outgoing]) -> int:
-    """Write them all and return how many of them were refused, once the broker has answered for each."""
+    """Write them all, and return how many of them were refused once the broker has answered for each.
+
+    Raises what aiormq raises where the channel is closed or lost meanwhile: nobody knows then which have arrived.
+    """
     if not messages:
         return 0
     assert isinstance(channel, aiormq.Channel)

@@ -127,12 +127,6 @@ async def test_a_file_waits_for_a_router_that_takes_nothing(broker: Broker, tmp_
         # What the router had in hand when it was given up comes once more.
         assert copies == 0 or (long and copies <= PREFETCH * 500), copies
         now = level(ingest)
-        print(
-            now,
-            round(now.resident / 2**20, 1),
-            "router",
-            round(router.metric("process_resident_memory_bytes") / 2**20, 1),
-        )
         assert (now.read, now.published, now.dropped, now.buffered) == (EVENTS, EVENTS, 0, 0)
         assert now.resident < RESIDENT_BYTES
         assert await depth(broker, "router.raw") == 0
@@ -164,12 +158,6 @@ async def test_a_live_stream_drops_and_counts_while_the_router_takes_nothing(bro
         await eventually(is_level, what="nothing is dropped any more")
         await eventually(ingest.ready, what="ingest is ready again")
         now = level(ingest)
-        print(
-            now,
-            round(now.resident / 2**20, 1),
-            "router",
-            round(router.metric("process_resident_memory_bytes") / 2**20, 1),
-        )
         assert now.read == now.published + now.dropped + now.buffered
         assert await ingest.stop() == 0
         await eventually(lambda: len(versions(taken)) >= now.published, what="all that was confirmed has come")
