@@ -156,6 +156,23 @@ class TestFollower:
         assert listener.keys == {"term.came", "term.stays"}
         assert drift == 1
 
+    async def test_what_changes_while_the_snapshot_is_applied_wins_over_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shared.demand.LOOKED_AT_ONCE", 1)
+        listener = Listener()
+        follower = Scripted(listener.demand)
+        keys = {f"term.{number}" for number in range(20)}
+        follower.answer.set_result({queue("q1", key) for key in keys})
+        taking = asyncio.create_task(follower.snapshot())
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert set() < listener.keys < keys, "others have their turn before all is applied"
+        for key in keys:
+            await follower.on_event(hint(created=False, key=key))
+        await taking
+        assert listener.keys == set()
+
     async def test_what_came_before_the_snapshot_and_is_not_in_it_was_wrong(self) -> None:
         listener = Listener()
         follower = Scripted(listener.demand)
