@@ -247,10 +247,10 @@ async def test_a_hundred_stalled_clients_cost_their_bounds_and_nobody_else_a_twe
         async with all_of(slow) as slow_ones, all_of(good) as good_ones:
             for one in (*slow_ones, *good_ones):
                 assert await (await one.join()).ask("subscribe", "") is True
-            before = resident_bytes(process._popen.pid)
+            before = resident_bytes(process.pid)
             longest = await stream(feed, good_ones, [f"{number} {text}" for number in range(tweets)])
             assert process.metric("roost_gateway_stalled") == stalled_clients
-            grown = resident_bytes(process._popen.pid) - before
+            grown = resident_bytes(process.pid) - before
             assert grown < stalled_clients * (bound + 65_536), f"{grown / 1e6:.1f} MB"
             assert longest < 2, "seconds that a tweet took, sending included"
 

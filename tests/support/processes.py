@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tests.support.broker import ROOT, Broker, free_port
@@ -43,6 +43,20 @@ class Process:
         """All it has printed."""
         return self._log.read_text(errors="replace")
 
+    @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._popen.pid
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Meanwhile it does nothing at all, and is there."""
+        self._popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._popen.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL: no time to tidy up."""
         self._popen.kill()
@@ -65,11 +79,12 @@ class Processes:
 
     async def start(self, service: str, **settings: object) -> Process:
         """Start `services.<service>` with settings such as `port=8080`, and wait until it is ready."""
-        process = self._spawn(service, settings)
+        process = self.spawn(service, **settings)
         await eventually(process.ready, what=f"{service} is ready", within_s=30)
         return process
 
-    def _spawn(self, service: str, settings: dict[str, object]) -> Process:
+    def spawn(self, service: str, **settings: object) -> Process:
+        """The same, for one that need not become ready."""
         prefix = f"ROOST_{service.upper()}_"
         ops_port = free_port()
         values = {"amqp_url": self._broker.amqp_url(service), "ops_port": ops_port, **settings}
