@@ -26,9 +26,21 @@ T = TypeVar("T")
 class Message(NamedTuple):
     """One message to publish."""
 
-    routing_key: str
-    headers: dict[str, Any]
+    keys: tuple[str, ...]
     body: bytes
+
+    @property
+    def routing_key(self) -> str:
+        """The first key."""
+        return self.keys[0]
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """The version, and the other keys."""
+        headers: dict[str, Any] = {"v": SCHEMA_VERSION}
+        if len(self.keys) > 1:
+            headers["CC"] = list(self.keys[1:])
+        return headers
 
 
 def messages(keys: Sequence[str], documents: Sequence[bytes | memoryview]) -> Iterator[Message]:
@@ -37,12 +49,9 @@ def messages(keys: Sequence[str], documents: Sequence[bytes | memoryview]) -> It
     Split by keys, a queue bound to keys of both parts gets a second copy, which versions sort out.
     """
     for some_keys in _chunks(keys, [len(key.encode()) + 5 for key in keys], MAX_KEYS_BYTES):
-        headers: dict[str, Any] = {"v": SCHEMA_VERSION}
-        if len(some_keys) > 1:
-            headers["CC"] = list(some_keys[1:])
         for some in _chunks(documents, [len(document) for document in documents], MAX_BODY_BYTES):
             array_header: bytes = msgpack.Packer().pack_array_header(len(some))
-            yield Message(some_keys[0], headers, array_header + b"".join(some))
+            yield Message(tuple(some_keys), array_header + b"".join(some))
 
 
 def unpack(body: bytes, headers: Mapping[str, Any]) -> list[Document]:
