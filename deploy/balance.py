@@ -21,7 +21,7 @@ from deploy.figures import Said, silences
 HEAD = "balance  "
 _INDENT = " " * len(HEAD)
 
-MOST_IN_A_BATCH = 500
+MOST_IN_A_BATCH = 1000
 """Events of one raw batch, at most."""
 
 TOLD_WITHIN_S = 6.0

@@ -2,17 +2,15 @@
 
 import asyncio
 import json
-import signal
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.ingest.pump import MAX_BATCH_EVENTS
 from shared.events import to_document
 from tests.support.broker import Broker
 from tests.support.exchange import Consumer, consumer
@@ -25,7 +23,7 @@ EVENTS = 30_000
 """Far more than all that may wait together: in the router's hands, in its queue, in ingest."""
 PREFETCH = 4
 QUEUED = 4
-"""Batches that may wait for the router, of 500 events at most."""
+"""Batches that may wait for the router, of 1,000 events at most."""
 OVER = 8
 """So many more the broker may have taken by the time it refuses: those that came at once."""
 BUFFER = 1000
@@ -61,16 +59,6 @@ def level(ingest: Process) -> Level:
     return Level(*(values[name] for name in (*ours, "process_resident_memory_bytes")))
 
 
-@contextmanager
-def standing_still(process: Process) -> Iterator[None]:
-    """Meanwhile the process does nothing at all, and is there."""
-    process._popen.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        process._popen.send_signal(signal.SIGCONT)
-
-
 def bounded(broker: Broker) -> Policy:
     """A short queue of raw batches."""
     return Policy(broker, "^router\\.raw$", **{"max-length": QUEUED, "overflow": "reject-publish"})
@@ -101,10 +89,9 @@ async def test_a_file_waits_for_a_router_that_takes_nothing(broker: Broker, tmp_
     async with bounded(broker), processes(broker) as start, consumer(broker, ["all"]) as taken:
         router = await start.start("router", prefetch=PREFETCH)
         await eventually(lambda: router.metric("roost_router_wanted_keys") >= 1)
-        with standing_still(router):
-            replay = {"source": "replay", "replay_path": path, "replay_speed": 0, "buffer_events": BUFFER}
+        with router.standing_still():
             # It is not ready before the router goes on.
-            ingest = start._spawn("ingest", replay)
+            ingest = start.spawn("ingest", source="replay", replay_path=path, replay_speed=0, buffer_events=BUFFER)
             await eventually(lambda: "publishing" in ingest.log(), what="ingest runs")
             await eventually(lambda: level(ingest).refused > 3, what="the queue is full")
             await eventually(lambda: not ingest.ready(), what="ingest says that it can't publish")
@@ -125,7 +112,7 @@ async def test_a_file_waits_for_a_router_that_takes_nothing(broker: Broker, tmp_
         assert came.keys() == written.items(), "each in its version"
         copies = came.total() - EVENTS
         # What the router had in hand when it was given up comes once more.
-        assert copies == 0 or (long and copies <= PREFETCH * 500), copies
+        assert copies == 0 or (long and copies <= PREFETCH * MAX_BATCH_EVENTS), copies
         now = level(ingest)
         assert (now.read, now.published, now.dropped, now.buffered) == (EVENTS, EVENTS, 0, 0)
         assert now.resident < RESIDENT_BYTES
@@ -138,7 +125,7 @@ async def test_a_live_stream_drops_and_counts_while_the_router_takes_nothing(bro
         await eventually(lambda: router.metric("roost_router_wanted_keys") >= 1)
         ingest = await start.start("ingest", source="synthetic", rate=PER_S, buffer_events=BUFFER)
         await eventually(lambda: level(ingest).published > PER_S / 2, what="the stream is live")
-        with standing_still(router):
+        with router.standing_still():
             await eventually(lambda: level(ingest).dropped > 0, what="what does not fit is dropped")
             assert not ingest.ready()
             first = level(ingest)

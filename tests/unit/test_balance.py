@@ -93,7 +93,7 @@ def test_what_is_lost_is_said() -> None:
     assert lost.may_hold_within_s > 5, "the broker may only not have said yet that they wait"
     assert lines(lost)[-1] == "          30 not counted by a router"
     many = balance(ingest(2_000), router(0, 0), waiting=1)
-    assert many.wrong.startswith("does not hold: at least 1,500 lost, ")
+    assert many.wrong.startswith("does not hold: at least 1,000 lost, ")
 
 
 def test_what_came_twice_is_said() -> None:

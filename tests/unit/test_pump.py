@@ -196,7 +196,7 @@ class TestDelivery:
         # However many are taken with each of the first batches, there are some that wait for a place.
         number = (MAX_UNCONFIRMED_BATCHES + 3) * MAX_BATCH_EVENTS
         source = ListSource(some(number))
-        async with Running(source, broker, buffer_events=10_000):
+        async with Running(source, broker, buffer_events=2 * number):
             await eventually(lambda: len(source.taken) == number)
             await eventually(lambda: broker.most_under_way == MAX_UNCONFIRMED_BATCHES)
             broker.open.set()

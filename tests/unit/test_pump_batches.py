@@ -34,12 +34,16 @@ class Fed(ListSource):
 
     def __init__(self) -> None:
         super().__init__([])
-        self._coming: asyncio.Queue[Tweet | None] = asyncio.Queue()
+        self._coming: asyncio.Queue[Tweet | str | None] = asyncio.Queue()
 
     def give(self, *texts: str) -> None:
         """Each text is an event that comes now."""
         for text in texts:
             self._coming.put_nowait(tweet(text))
+
+    def go_on_to(self, cursor: str) -> None:
+        """There is nothing to be published up to there."""
+        self._coming.put_nowait(cursor)
 
     def end(self) -> None:
         self._coming.put_nowait(None)
@@ -47,6 +51,9 @@ class Fed(ListSource):
     async def read(self, cursor: str | None, notes: Notes) -> AsyncGenerator[Item, None]:
         number = 0
         while event := await self._coming.get():
+            if isinstance(event, str):
+                yield Item(None, event)
+                continue
             number += 1
             self.taken.append(event.id)
             yield Item(event, str(number))
@@ -89,17 +96,17 @@ class Told(Broker):
 class Story:
     """A pump between a source and a broker that do as they are told."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer_events: int) -> None:
         self.source, self.broker, self.stopping = Fed(), Told(), asyncio.Event()
-        self.pump: Pump = pump_of(self.source, self.broker, buffer_events=10_000)
+        self.pump: Pump = pump_of(self.source, self.broker, buffer_events=buffer_events)
 
     def times(self) -> list[float]:
         return [attempt.at for attempt in self.broker.attempts_made]
 
 
 @asynccontextmanager
-async def running() -> AsyncGenerator[Story, None]:
-    story = Story()
+async def running(buffer_events: int = 10_000) -> AsyncGenerator[Story, None]:
+    story = Story(buffer_events)
     task = asyncio.create_task(story.pump.run(story.stopping, flush_s=5))
     await until(0)
     yield story
@@ -118,16 +125,16 @@ async def until(moment: float) -> None:
 
 
 class TestWhenTheyLeave:
-    def test_an_event_that_comes_while_nothing_is_under_way_leaves_at_once(self) -> None:
+    def test_an_event_that_comes_when_none_has_left_lately_leaves_at_once(self) -> None:
         @leaping
         async def story() -> None:
             async with running() as here:
-                for moment in (10 * MS, 20 * MS, 30 * MS):
+                for moment in (10 * MS, 20 * MS, 20 * MS + LINGER_S):
                     await until(moment)
                     here.source.give("alone")
-                    await until(moment)
-                    here.broker.attempts_made[-1].confirm()
-                assert here.times() == pytest.approx([10 * MS, 20 * MS, 30 * MS])
+                await until(1)
+                # And nothing is confirmed yet.
+                assert here.times() == pytest.approx([10 * MS, 20 * MS, 20 * MS + LINGER_S])
 
         story()
 
@@ -136,12 +143,55 @@ class TestWhenTheyLeave:
         async def story() -> None:
             async with running() as here:
                 here.source.give("first")
-                for moment, text in ((1, "second"), (2, "third"), (5, "fourth"), (7, "fifth")):
+                for moment, text in ((1, "second"), (2, "third"), (4, "fourth"), (7, "fifth")):
                     await until(moment * MS)
                     here.source.give(text)
                 await until(1)
                 assert here.broker.said() == [["first"], ["second", "third", "fourth"], ["fifth"]]
-                assert here.times() == pytest.approx([0, 1 * MS + LINGER_S, 7 * MS + LINGER_S])
+                assert here.times() == pytest.approx([0, LINGER_S, 2 * LINGER_S])
+
+        story()
+
+    def test_nobody_waits_for_others_that_the_buffer_has_no_place_for(self) -> None:
+        @leaping
+        async def story() -> None:
+            async with running(buffer_events=3) as here:
+                here.source.give("first")
+                await until(0)
+                here.broker.attempts_made[0].confirm()
+                await until(1 * MS)
+                here.source.give("second", "third", "fourth", "fifth")
+                await until(2 * MS)
+                assert here.broker.said() == [["first"], ["second", "third", "fourth"]]
+                assert here.times() == pytest.approx([0, 1 * MS])
+
+        story()
+
+    def test_where_only_the_cursor_has_moved_nothing_has_left(self) -> None:
+        @leaping
+        async def story() -> None:
+            async with running() as here:
+                here.source.go_on_to("a later place")
+                await until(1 * MS)
+                here.source.give("alone")
+                await until(1 * MS)
+                assert here.times() == pytest.approx([1 * MS])
+
+        story()
+
+    def test_that_all_is_confirmed_is_no_reason_to_leave_alone(self) -> None:
+        @leaping
+        async def story() -> None:
+            async with running() as here:
+                for moment in (0, 1, 2):
+                    await until(moment * MS)
+                    here.source.give(str(moment))
+                    for attempt in here.broker.attempts_made:
+                        if not attempt.answer.done():
+                            attempt.confirm()
+                await until(1)
+                assert here.broker.said() == [["0"], ["1", "2"]]
+                assert here.times() == pytest.approx([0, LINGER_S])
 
         story()
 
@@ -179,26 +229,6 @@ class TestWhenTheyLeave:
 
         story()
 
-    def test_when_all_that_was_under_way_is_confirmed_the_next_does_not_wait_either(self) -> None:
-        @leaping
-        async def story() -> None:
-            async with running() as here:
-                here.source.give("first")
-                await until(1 * MS)
-                here.source.give("second")
-                await until(1 * MS + LINGER_S)
-                here.source.give("third")
-                first, second = here.broker.attempts_made
-                second.confirm()
-                await until(8 * MS)
-                assert len(here.broker.attempts_made) == 2, "the first is still under way"
-                first.confirm()
-                await until(8 * MS)
-                assert here.broker.said()[2] == ["third"]
-                assert here.times()[2] == pytest.approx(8 * MS)
-
-        story()
-
     def test_what_waits_when_the_source_ends_is_published(self) -> None:
         @leaping
         async def story() -> None:
@@ -209,7 +239,7 @@ class TestWhenTheyLeave:
                 here.source.end()
                 await until(1)
                 assert here.broker.said() == [["first"], ["second"]]
-                assert here.times() == pytest.approx([0, 1 * MS + LINGER_S])
+                assert here.times() == pytest.approx([0, LINGER_S])
 
         story()
 
