@@ -1,7 +1,7 @@
 """Finds very many strings at once in texts, while strings come and go. Pure.
 
 An Aho-Corasick automaton finds all its strings in one pass, however many they are, but can't be changed: it has to be
-built anew, which nothing interrupts, and takes 100 ms for 100,000 strings. So the strings are in several automata,
+built anew, which nothing interrupts, and takes 300 ms for 100,000 strings. So the strings are in several automata,
 the *parts*, and a text is searched by each of them:
 
 - *young* strings have just come. They are few, and their automaton is built whenever it is needed next;
@@ -27,14 +27,14 @@ MIDDLE_SIZE = 50_000
 """The middle part at most: 5,000 strings of 10 characters, about 8 ms with all that is to be done."""
 LEAF_SIZE = 50_000
 """A leaf may always have so much, and where there are very many strings, a share of all of them, up to a point:"""
-LEAF_SHARE = 1 / 4
+LEAF_SHARE = 1 / 6
 """With 100,000 strings of 10 characters that is 40 ms."""
-TABLE_BYTES = 30_000
+TABLE_BYTES = 12_000
 """Up to so many bytes of UTF-8 an automaton is a table of all its transitions, which takes four times as long to
-build (9 ms) and searches two to three times as fast. Beyond, it would be too large for the processor's caches."""
+build (4 ms) and searches two to three times as fast. Beyond, it would be too large for the processor's caches."""
 
 LARGEST_LEAF_SIZE = 400_000
-"""That is 60 ms, and has to do."""
+"""That is 100 ms, and has to do."""
 
 WINDOW_BYTES = 2_048
 """How much of a text is searched at a time: occurrences are listed, and of strings in each other they may be many."""
@@ -60,10 +60,10 @@ class _Part:
     def __init__(self, strings: Iterable[str], *, young: bool = False) -> None:
         # In order: the automaton is built three times as fast.
         self.strings = sorted(strings)
-        self.size = _size(self.strings)
+        encoded = [string.encode() for string in self.strings]
+        self.size = sum(map(len, encoded))
         self.dead = 0
         """Bytes of those of its strings that are not reported from here any more."""
-        encoded = [string.encode() for string in self.strings]
         self.longest = max(map(len, encoded), default=1)
         is_table = not young and self.size <= TABLE_BYTES
         kind = Implementation.DFA if is_table else Implementation.ContiguousNFA
