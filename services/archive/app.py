@@ -20,8 +20,8 @@ from shared.topology import ANSWERS_EXCHANGE, ARCHIVE_EXCHANGE, ARCHIVE_QUEUE, Q
 
 log = structlog.get_logger()
 
-PREFETCH_BATCHES = 200
-"""Batches in memory at most: 50 MB where they are as large as can be."""
+PREFETCH_BATCHES = 100
+"""Batches in memory at most: 50 MB where they are as large as can be, and half as much more with huge events."""
 PREFETCH_QUERIES = 64
 DRAIN_S = 3.0
 """How long an archive that stops goes on with what it has; the broker keeps what is not done by then."""

@@ -2,9 +2,9 @@
 
 A label that can be listed has one key. A text has, of each of its words (what stands between spaces) with a space on
 either side, every three characters in a row and the last two: " nfl " has " nf", "nfl", "fl ", "l ". So three
-characters are one key, and one or two are all keys that begin with them. What stands on both sides of a space is a
-key, too: it is in few texts, even between words that are in many. Short words in the sense of `word.…` have a key of
-their own, for what is in them is in very many others.
+characters are one key, and one or two are all keys that begin with them. What stands at a space is a key, too, one
+character before it and two after it: these are in few texts, even between words that are in many. Short words in the
+sense of `word.…` have a key of their own, for what is in them is in very many others.
 
 Keys only say where to look: whoever finds a version by them asks `Label.matches`.
 """
@@ -60,12 +60,12 @@ def words_of(facets: Facets) -> set[str]:
 
 
 def spaces_of(facets: Facets) -> set[str]:
-    """The spaces of a version's text, each with the characters on both sides of it."""
-    text = facets.text
+    """The spaces of a version's text, each with the character before it and two after it."""
+    text = f"{facets.text} "
     found = set()
     at = text.find(" ", 1)
-    while 0 < at < len(text) - 1:
-        found.add(text[at - 1 : at + 2])
+    while 0 < at < len(text) - 2:
+        found.add(text[at - 1 : at + 3])
         at = text.find(" ", at + 1)
     return found
 
@@ -78,7 +78,7 @@ def listed_keys(facets: Facets) -> list[str]:
 def keys_of(facets: Facets) -> set[str]:
     """All keys of a version."""
     keys = set(listed_keys(facets)).union(*map(keys_of_word, words_of(facets)))
-    keys.update(filter(None, map(key_of_piece, spaces_of(facets))))
+    keys.update(filter(None, map(key_of_space, spaces_of(facets))))
     return keys
 
 
@@ -99,19 +99,23 @@ def listed_key(label: Label) -> str:
 
 
 def _of_string(string: str) -> list[Lookup]:
-    pieces = dict.fromkeys(string[at : at + 3] for at in range(len(string) - 2))
-    found = [Lookup(key) for key in map(key_of_piece, pieces) if key]
+    pieces = dict.fromkeys(string[at : at + 3] for at in range(len(string) - 2) if string[at + 1] != " ")
+    spaces = dict.fromkeys(string[at : at + 4] for at in range(len(string) - 2) if string[at + 1] == " ")
+    found = [Lookup(piece) for piece in pieces]
+    # Of the last space the second character after it may be missing.
+    found += [Lookup(key, whole=len(space) == 4) for space in spaces if (key := key_of_space(space))]
     if found:
         return found
     pairs = dict.fromkeys(string[at : at + 2] for at in range(len(string) - 1)) or [string]
     return [Lookup(pair, whole=False) for pair in pairs if pair.strip(" ")]
 
 
-def key_of_piece(piece: str) -> str | None:
-    """The key of three characters in a row, of which a space has the middle or none has; None beside two spaces."""
-    if piece[1] != " ":
-        return piece
-    return None if " " in (piece[0], piece[2]) else f"{_BETWEEN}{piece[0]}{piece[2]}"
+def key_of_space(around: str) -> str | None:
+    """The key of a space with the character before it and two after it, as text; None beside two spaces.
+
+    Of one character after it: what such keys begin with.
+    """
+    return None if " " in (around[0], around[2]) else f"{_BETWEEN}{around[0]}{around[2:]}"
 
 
 def _of_word(word: str) -> list[Lookup]:

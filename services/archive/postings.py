@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from itertools import chain
 
-from services.archive.keys import key_of_piece, keys_of_word, listed_key, listed_keys, spaces_of, words_of
+from services.archive.keys import key_of_space, keys_of_word, listed_key, listed_keys, spaces_of, words_of
 from shared.labels import FAMILIES, Facets, Label
 from shared.labels.term import Term
 from shared.labels.word import Word
@@ -180,7 +180,7 @@ class OpenChunk:
         for key, row in self._left(self._listed):
             rows[key].append(row)
         for space, row in self._left(self._spaces):
-            if between := key_of_piece(space):
+            if between := key_of_space(space):
                 rows[between].append(row)
         for word, row in self._left(self._words):
             for key in keys_of_word(word):

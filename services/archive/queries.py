@@ -55,7 +55,8 @@ class Queries:
         """`state` tells what there is now."""
         self._state = state
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive reader")
-        self._readers: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+        # The one that read last comes first: its part of the files is in memory already.
+        self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()
         for _ in range(THREADS):
             self._readers.put(Reader())
 

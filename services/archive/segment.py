@@ -20,7 +20,7 @@ from services.archive.keys import keys_of
 from services.archive.postings import CHUNK, OpenChunk, without
 from services.archive.versions import DESTROYED, Version, facets_of, pack_facets
 
-FORMAT = 2
+FORMAT = 3
 """`user_version` of the files."""
 
 SUFFIX = ".sqlite3"
@@ -45,16 +45,12 @@ CREATE TABLE posting (chunk INTEGER NOT NULL, key TEXT NOT NULL, numbers BLOB NO
 CREATE TABLE stain (number INTEGER PRIMARY KEY);
 CREATE TABLE swept (number INTEGER NOT NULL);
 INSERT INTO swept VALUES (-1);
+CREATE TABLE tally (tweets INTEGER NOT NULL);
+INSERT INTO tally VALUES (0);
 CREATE TABLE covered (
     source TEXT NOT NULL, after INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (source, after)
 ) WITHOUT ROWID;
 """
-
-_TALLY = """
-CREATE TABLE IF NOT EXISTS tally (tweets INTEGER NOT NULL);
-INSERT INTO tally SELECT coalesce(max(number), -1) + 1 FROM version WHERE NOT EXISTS (SELECT * FROM tally);
-"""
-"""Kept, for to count them at a start would be to read an index of all. What had none begins with about the number."""
 
 _INSERT = "INSERT OR IGNORE INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -103,7 +99,8 @@ class Segment:
         self.unswept: list[str] = []
         """Ids of which other segments may have older versions."""
         self.tweets = 0
-        """How many are in it, without the ends of such as are gone."""
+        """How many are in it, without the ends of such as are gone. The file has it, too: to count them at a start
+        would be to read an index of all."""
         self._tally = 0
         self.removed = False
         """Whether the write-ahead log may have what was removed."""
@@ -122,8 +119,10 @@ class Segment:
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
         elif version != FORMAT:
-            raise FormatError(f"{self.path.name} has format {version}, and this archive reads {FORMAT}")
-        db.executescript(f"BEGIN; {_TALLY} COMMIT;")
+            raise FormatError(
+                f"{self.path.name} has format {version}, and this archive reads {FORMAT}: "
+                "move it away, with the others of its folder, to begin anew without what is in them"
+            )
 
     def _load(self) -> None:
         (closed,) = self._db.execute("SELECT coalesce(max(number), -1) + 1 FROM chunk").fetchone()
@@ -315,8 +314,9 @@ class Segment:
         keys: set[str] | None = set()
         for number in numbers:
             known = self._stains[number]
-            # Of what was removed before a start nobody knows the keys.
-            keys = keys | known if keys is not None and known else None
+            # Of what was removed before a start nobody knows the keys; and those with a NUL SQLite's JSON cuts off.
+            is_known = known and not any("\0" in key for key in known)
+            keys = keys | known if keys is not None and is_known else None
         gone = {number - chunk * CHUNK for number in numbers}
         if keys is None:
             rows = self._db.execute("SELECT key, numbers FROM posting WHERE chunk = ?", (chunk,)).fetchall()

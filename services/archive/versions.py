@@ -52,6 +52,8 @@ def of_entry(entry: Entry) -> Version:
         head = _heads.decode(entry.document)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UnreadableError(f"the document is not one of a tweet: {error}") from None
+    if "\0" in head.id:
+        raise UnreadableError("the id has a NUL, at which SQLite's JSON ends a string")
     facets = entry.facets
     if head.action is Action.DESTROY:
         facets = Facets(head.action.value)

@@ -1,18 +1,25 @@
 """What the archive keeps and finds: against the definition of every label, in any order, over any number of files."""
 
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.archive.batches import read
+from services.archive.segment import SUFFIX
+from shared import raw
 from shared.events import Action, Destroy, Event
 from shared.history import LabelsQuery, Place, StatesQuery, TweetsQuery
 from shared.labels import Facets, Label
+from shared.lifecycle import StartError
 from shared.raw import Link
 from tests.support.tweets import PHOTO, deleted, edited, tweet
-from tests.unit.archive_model import HOUR_US, batch, bytes_of, expected, kept, unpacked
+from tests.unit.archive_model import HOUR_US, NOW_US, batch, bytes_of, expected, kept, unpacked
 
 PIECES = [
     "nfl",
@@ -231,6 +238,39 @@ def test_what_was_deleted_shortly_before_a_kill_is_gone_from_the_disk_after_it(t
         archive.reopen()
         assert archive.texts("term.another") == ["another one"]
         assert archive.texts("term.zaphod") == []
+
+
+def test_a_text_with_a_nul_leaves_no_trace_either(tmp_path: Path) -> None:
+    said = tweet("see 🦚\0🦚 here")
+    with kept(tmp_path) as archive:
+        archive.store.add([batch((10, said), (11, tweet("another one")))])
+        archive.close_chunk()
+        assert archive.texts("term.🦚") == [said.text]
+        archive.store.add([batch((12, deleted(said)))])
+        archive.tidy()
+        assert "🦚\0🦚".encode() not in bytes_of(tmp_path)
+
+
+def test_an_id_with_a_nul_is_unreadable() -> None:
+    events = [tweet("one", id="test:a\0b"), tweet("two")]
+    body = raw.pack([raw.entry(event, seq) for seq, event in enumerate(events, start=1)])
+    made, unreadable = read(body, raw.headers(), now_us=NOW_US)
+    assert ([version.facets.text for version in made.versions], unreadable) == (["two"], 1)
+
+
+def test_files_of_another_format_are_left_as_they_are_and_said(tmp_path: Path) -> None:
+    with kept(tmp_path) as archive:
+        archive.store.add([batch((10, tweet("nfl")))])
+    [path] = tmp_path.glob(f"*{SUFFIX}")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    before = path.read_bytes()
+    with (
+        pytest.raises(StartError, match=r"sqlite3 has format 2, and this archive reads \d+: move it away"),
+        kept(tmp_path),
+    ):
+        pass
+    assert path.read_bytes() == before
 
 
 def test_whatever_was_deleted_stays_deleted_when_a_copy_comes_late(tmp_path: Path) -> None:
