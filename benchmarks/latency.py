@@ -57,6 +57,8 @@ class Measured(NamedTuple):
     """Share of its core that the load generator used."""
     shares: dict[str, float]
     """Of a core, by process."""
+    all_us: list[int]
+    """How long each delivery took, the least first."""
 
 
 class Side:
@@ -84,7 +86,9 @@ class Side:
         shares = {name: (cpu_s(pid) - used[name]) / took for name, pid in self.watched.items()}
         busy = self._load.ask("busy")["share"]
         sample = self._load.ask("latencies", group=self.name)
-        return Measured(sample["p50_ms"], sample["p99_ms"], count / took, wanted - had, busy, shares)
+        return Measured(
+            sample["p50_ms"], sample["p99_ms"], count / took, wanted - had, busy, shares, sample["all_us"]
+        )
 
     def _await_tweets(self, wanted: int) -> int:
         deadline = time.monotonic() + _WAIT_S

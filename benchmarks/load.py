@@ -242,9 +242,10 @@ class Load:
         return {"share": (now[1] - used) / max(1e-9, now[0] - began)}
 
     async def latencies(self, *, group: str) -> Answer:
-        """Percentiles, in ms, of the tweets that came since `reset`."""
+        """Percentiles, in ms, of the tweets that came since `reset`; in `all_us` each of them, the least first."""
         sample = sorted(self._groups[group].latencies)
         return {
+            "all_us": [one // 1000 for one in sample],
             "number": len(sample),
             "p50_ms": percentile(sample, 50) / 1e6,
             "p99_ms": percentile(sample, 99) / 1e6,
