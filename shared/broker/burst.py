@@ -140,6 +140,7 @@ def _frames(channel: aiormq.Channel, exchange: str, messages: Sequence[Outgoing]
         yield properties
         for start in range(0, len(body), most):
             some = body[start : start + most]
+            # The end of the frame before, and the beginning of this one.
             yield constants.FRAME_END_CHAR + _FRAME.pack(constants.FRAME_BODY, number, len(some))
             yield some
         yield constants.FRAME_END_CHAR

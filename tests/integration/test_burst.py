@@ -216,11 +216,12 @@ async def test_an_exchange_that_is_not_there_is_told_too(broker: Broker) -> None
             await asyncio.wait_for(connection.lost(), 10)
 
 
+@pytest.mark.parametrize(("at_once", "together"), [(burst.MOST_AT_ONCE, 100), (30, 10)], ids=["whole", "in parts"])
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
 async def test_who_is_cancelled_leaves_a_channel_that_can_be_used(
-    broker: Broker, turns: int, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, turns: int, at_once: int, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(burst, "MOST_AT_ONCE", 30)
+    monkeypatch.setattr(burst, "MOST_AT_ONCE", at_once)
     async with (
         bound(broker, "term.burst") as received,
         bound(broker, "term.full", full_after=0),
@@ -243,6 +244,7 @@ async def test_who_is_cancelled_leaves_a_channel_that_can_be_used(
         await channel.publish(TWEETS_EXCHANGE, b"end", routing_key="term.burst", type="tweet")
         await eventually(lambda: received and received[-1].body == b"end")
     whole = [body for body in bodies(received) if len(body) == 9000]
+    assert len(whole) % together == 0, "a call sends all of a part of its messages or none"
     assert bodies(received)[len(whole) :] == [b"3"] * 50 + [b"end"]
 
 
