@@ -133,6 +133,8 @@ class RouterApp:
         self._knows_demand = True
         self.health.set("demand", True)
         metrics.ROUTER_KEYS.set(len(self._demand))
+        # Else the first batch would have to wait until all are brought to where they are found, in one go.
+        await self._step_by_step(at_rest=True)
         await queue.consume(worker.handle)
         self.health.set("consuming", True)
         self.health.set("publishing", True)

@@ -11,6 +11,8 @@ the *parts*, and a text is searched by each of them:
   that begins with its letters: ten leaves take less than three times as long as one automaton of all, while ten parts
   of any letters would take ten times as long.
 
+Where strings are very many, those that are short or very much alike stay here: see `services/router/strings.py`.
+
 A string that goes stays in its part and is not reported any more, until the part is built anew for another reason or
 for being mostly dead.
 """
@@ -23,15 +25,17 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 YOUNG_SIZE = 2_500
 """Young strings at most, in bytes of UTF-8: the time to build an automaton goes with them. About 0.2 ms."""
-MIDDLE_SIZE = 50_000
-"""The middle part at most: 5,000 strings of 10 characters, about 8 ms with all that is to be done."""
+MIDDLE_SIZE = 40_000
+"""The middle part at most: 4,000 strings of 10 characters, about 6 ms with all that is to be done."""
 LEAF_SIZE = 50_000
 """A leaf may always have so much, and where there are very many strings, a share of all of them, up to a point:"""
 LEAF_SHARE = 1 / 6
 """With 100,000 strings of 10 characters that is 40 ms."""
 TABLE_BYTES = 12_000
 """Up to so many bytes of UTF-8 an automaton is a table of all its transitions, which takes four times as long to
-build (4 ms) and searches two to three times as fast. Beyond, it would be too large for the processor's caches."""
+build (4 ms) and searches two to three times as fast."""
+TABLE_BYTES_AT_REST = MIDDLE_SIZE
+"""Up to so many when no more strings come: 11 ms. Beyond, it would be too large for the processor's caches."""
 
 LARGEST_LEAF_SIZE = 400_000
 """That is 100 ms, and has to do."""
@@ -57,7 +61,8 @@ def _size(strings: Iterable[str]) -> int:
 class _Part:
     """Some strings and their automaton."""
 
-    def __init__(self, strings: Iterable[str], *, young: bool = False) -> None:
+    def __init__(self, strings: Iterable[str], *, table_bytes: int) -> None:
+        """An automaton of up to `table_bytes` is a table."""
         # In order: the automaton is built three times as fast.
         self.strings = sorted(strings)
         encoded = [string.encode() for string in self.strings]
@@ -65,12 +70,12 @@ class _Part:
         self.dead = 0
         """Bytes of those of its strings that are not reported from here any more."""
         self.longest = max(map(len, encoded), default=1)
-        is_table = not young and self.size <= TABLE_BYTES
-        kind = Implementation.DFA if is_table else Implementation.ContiguousNFA
+        self.is_table = self.size <= table_bytes
+        kind = Implementation.DFA if self.is_table else Implementation.ContiguousNFA
         self.find = BytesAhoCorasick(encoded, implementation=kind).find_matches_as_indexes
 
 
-_NOWHERE = _Part(())
+_NOWHERE = _Part((), table_bytes=0)
 
 
 def _windows(part: _Part, text: bytes, separator: bytes | None) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
@@ -116,6 +121,9 @@ class Automata:
     def __contains__(self, string: str) -> bool:
         return string in self._home
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._home)
+
     def add(self, string: str) -> None:
         """Find `string` from now on."""
         if string not in self._home:
@@ -138,10 +146,10 @@ class Automata:
         With a `separator`, not all occurrences are told of strings that are everywhere, but between two separators
         one at least.
         """
-        while self._young_size > YOUNG_SIZE:
+        while self._too_young:
             self.improve()
         if self._young and self._young_part is None:
-            self._young_part = _Part(self._young, young=True)
+            self._young_part = _Part(self._young, table_bytes=0)
         home = self._home
         for part, reported_from in self._parts():
             for offset, found in _windows(part, text, separator):
@@ -155,20 +163,25 @@ class Automata:
 
         Once the strings are `at_rest` also the last young ones go to the middle part.
         """
-        if self._young_size > YOUNG_SIZE or (at_rest and self._young):
+        if self._too_young or (at_rest and self._young):
             if self._young_size + self._middle.size - self._middle.dead <= MIDDLE_SIZE:
-                self._middle = self._build([*self._living(self._middle), *self._young])
+                self._middle = self._build([*self._living(self._middle), *self._young], at_rest=at_rest)
             else:
                 self._grow_a_leaf()
             return True
-        if self._middle.dead > self._middle.size / 2:
-            self._middle = self._build(self._living(self._middle))
+        if self._middle.dead > self._middle.size / 2 or (at_rest and not self._middle.is_table):
+            self._middle = self._build(self._living(self._middle), at_rest=at_rest)
             return True
         for place, leaf in enumerate(self._leaves):
             if leaf.dead > leaf.size / 2:
                 self._rebuild(place)
                 return True
         return False
+
+    @property
+    def _too_young(self) -> bool:
+        """Whether so many strings are young that they are to be brought elsewhere before the next search."""
+        return self._young_size > YOUNG_SIZE
 
     @property
     def leaf_size(self) -> int:
@@ -216,9 +229,9 @@ class Automata:
     def _living(self, part: _Part) -> list[str]:
         return [string for string in part.strings if self._home.get(string, _NOWHERE) is part]
 
-    def _build(self, strings: list[str]) -> _Part:
+    def _build(self, strings: list[str], *, at_rest: bool = False) -> _Part:
         """A part of some strings, which are reported from there from now on."""
-        part = _Part(strings)
+        part = _Part(strings, table_bytes=TABLE_BYTES_AT_REST if at_rest else TABLE_BYTES)
         for string in part.strings:
             self._leave(string)
             self._home[string] = part

@@ -7,8 +7,9 @@ texts of the batch at once.
 
 from collections.abc import Hashable
 from functools import lru_cache
+from operator import itemgetter
 
-from services.router.automata import Automata
+from services.router.strings import Strings
 from shared.labels import (
     FAMILIES,
     EnumerableFamily,
@@ -23,6 +24,9 @@ from shared.labels.term import Term
 from shared.labels.text import contains_word
 from shared.labels.word import Word
 from shared.raw import TEXT_END, Batch
+
+_START = itemgetter(1)
+"""Where an occurrence starts."""
 
 Keys = dict[str, None]
 """Routing keys as they were bound, in the order of binding: `term.nfl`, `term.NFL`."""
@@ -44,7 +48,7 @@ class Matcher:
         self._terms: dict[str, Keys] = {}
         self._words: dict[str, Keys] = {}
         self._waiting: dict[Label, Keys] = {}
-        self._automata = Automata()
+        self._strings = Strings()
 
     def want(self, key: str) -> None:
         """From now on find `key`, a literal routing key or a pattern.
@@ -65,7 +69,7 @@ class Matcher:
                 self._waiting.setdefault(label, {})[key] = None
                 raise TooManyTermsError(f"{self._max_terms} terms are searched for already")
             searched[label.value] = {}
-            self._automata.add(label.value)
+            self._strings.add(label.value)
         searched[label.value][key] = None
 
     def unwant(self, key: str) -> None:
@@ -93,7 +97,7 @@ class Matcher:
             del values[label.value]
             if searched is not None:
                 if label.value not in self._terms and label.value not in self._words:
-                    self._automata.discard(label.value)
+                    self._strings.discard(label.value)
                 self._admit_next()
 
     def keys_of(self, batch: Batch) -> dict[int, list[str]]:
@@ -108,8 +112,8 @@ class Matcher:
         return {place: sorted(keys) for place, keys in found.items()}
 
     def improve(self, *, at_rest: bool = False) -> bool:
-        """One step of bringing new terms to where they are found quicker, of some milliseconds: see `Automata`."""
-        return self._automata.improve(at_rest=at_rest)
+        """One step of bringing new terms to where they are found quicker, of some milliseconds: see `Strings`."""
+        return self._strings.improve(at_rest=at_rest)
 
     @property
     def terms(self) -> int:
@@ -157,11 +161,8 @@ class Matcher:
         at = place = 0
         """How many texts end before where we are."""
         done: set[tuple[int, str]] = set()
-        for string, start, _ in self._automata.find(texts, TEXT_END):
-            if start >= at:
-                place += texts.count(TEXT_END, at, start)
-            else:
-                place -= texts.count(TEXT_END, start, at)
+        for string, start, _ in sorted(self._strings.find(texts, TEXT_END), key=_START):
+            place += texts.count(TEXT_END, at, start)
             at = start
             if (place, string) in done:
                 continue

@@ -23,7 +23,7 @@ from shared.topology import DEAD_EXCHANGE, TWEETS_EXCHANGE
 log = structlog.get_logger()
 
 MOST_BYTES = 192 * 1024
-"""Raw batches classified in one turn of the loop, with one more, which may have half a MiB: up to 5 ms, and up to 20
+"""Raw batches classified in one turn of the loop, with one more, which may have half a MiB: up to 5 ms, and up to 10
 where 100,000 terms are wanted."""
 
 CONFIRM_PATIENCE_S = 5.0

@@ -50,6 +50,13 @@ async def test_bindings_from_before_the_router_started_count(broker: Broker) -> 
         await eventually(lambda: taken.texts() == ["the early bird"])
 
 
+async def test_a_router_takes_no_tweet_before_all_terms_are_where_they_are_found_quickest(broker: Broker) -> None:
+    keys = [f"term.{number * 7919 % 10**8:08}" for number in range(3000)]
+    async with consumer(broker, keys), router(broker) as app:
+        assert app._matcher.terms >= len(keys)
+        assert not app._matcher.improve(at_rest=True)
+
+
 async def test_every_spelling_of_a_key_gets_its_tweets_under_that_spelling(broker: Broker) -> None:
     keys = ["term.NFL", "term.nfl", "term.n%66l", "tag.NFL"]
     async with router(broker):

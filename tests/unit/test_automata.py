@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.router import automata
-from services.router.automata import Automata, Occurrence
+from services.router.automata import Automata
+from tests.support.searching import improved, occurrences
 
-SMALL = {"YOUNG_SIZE": 8, "MIDDLE_SIZE": 25, "LEAF_SIZE": 80, "LEAF_SHARE": 0, "TABLE_BYTES": 20, "WINDOW_BYTES": 7}
+SMALL = {
+    "YOUNG_SIZE": 8,
+    "MIDDLE_SIZE": 25,
+    "LEAF_SIZE": 80,
+    "LEAF_SHARE": 0,
+    "TABLE_BYTES": 10,
+    "TABLE_BYTES_AT_REST": 25,
+    "WINDOW_BYTES": 7,
+}
 """Sizes at which a few strings come through all kinds of parts."""
 
 # So few letters that strings lie in each other and over each other, and some of several bytes.
@@ -34,23 +43,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     parts: list[tuple[int, bool]] = []
     build = automata._Part.__init__
 
-    def spy(part: Any, strings: Iterable[str], *, young: bool = False) -> None:
-        build(part, strings, young=young)
-        parts.append((part.size, young))
+    def spy(part: Any, strings: Iterable[str], *, table_bytes: int) -> None:
+        build(part, strings, table_bytes=table_bytes)
+        parts.append((part.size, table_bytes == 0))
 
     monkeypatch.setattr(automata._Part, "__init__", spy)
     return parts
-
-
-def occurrences(strings: Iterable[str], text: bytes) -> set[Occurrence]:
-    """What is to be found, looked for in the plainest way."""
-    return {
-        (string, start, start + len(encoded))
-        for string in strings
-        for encoded in [string.encode()]
-        for start in range(len(text))
-        if text.startswith(encoded, start)
-    }
 
 
 def parts_of(searcher: Automata) -> list[Any]:
@@ -66,15 +64,6 @@ def living(searcher: Automata, part: Any) -> list[str]:
 def size_of(strings: Iterable[str]) -> int:
     """Their bytes."""
     return sum(len(string.encode()) for string in strings)
-
-
-def improved(searcher: Automata, *, at_rest: bool = False) -> int:
-    """Improve it until there is nothing to improve; how many steps that took."""
-    steps = 0
-    while searcher.improve(at_rest=at_rest):
-        steps += 1
-        assert steps < 10_000, "it never ends"
-    return steps
 
 
 def few_enough(searcher: Automata, strings: Iterable[str], leaf_size: int) -> bool:

@@ -99,6 +99,8 @@ def test_pure_parts_do_no_input_and_output() -> None:
                 "router/automata",
                 "router/classify",
                 "router/matcher",
+                "router/qgrams",
+                "router/strings",
                 "gateway/addresses",
                 "gateway/frames",
                 "gateway/holes",
