@@ -46,6 +46,15 @@ def numbered(numbers: Iterable[int]) -> Iterator[str]:
     return (f"{(number + 1) * 2654435761 % 10**10:010}" for number in numbers)
 
 
+def settled(wanted: Iterable[str]) -> Strings:
+    """A searcher of some strings, after the time in which no more came."""
+    searcher = Strings()
+    for string in wanted:
+        searcher.add(string)
+    improved(searcher, at_rest=True)
+    return searcher
+
+
 def found(searcher: Strings, text: str) -> set[str]:
     """The strings that are found in a text."""
     return {string for string, _, _ in searcher.find(text.encode())}
@@ -140,10 +149,7 @@ class TestPlaces:
         self, small: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(automata, "LEAF_SIZE", 2000)
-        searcher = Strings()
-        for string in numbered(range(5)):
-            searcher.add(string)
-        improved(searcher, at_rest=True)
+        searcher = settled(numbered(range(5)))
         assert not searcher._tables
         for string in ("short", "brief", "x" * 600):
             searcher.add(string)
@@ -152,10 +158,7 @@ class TestPlaces:
         assert found(searcher, " ".join(["short", *numbered(range(9))])) == {"short", *numbered(range(5))}
 
     def test_when_few_are_left_they_are_in_automata_again(self, small: None) -> None:
-        searcher = Strings()
-        for string in numbered(range(40)):
-            searcher.add(string)
-        improved(searcher, at_rest=True)
+        searcher = settled(numbered(range(40)))
         for string in numbered(range(3, 40)):
             searcher.discard(string)
         improved(searcher)
@@ -202,10 +205,7 @@ class TestPlaces:
         assert tables == {1, 2}
 
     def test_a_search_waits_for_no_move(self, small: None) -> None:
-        searcher = Strings()
-        for string in numbered(range(60)):
-            searcher.add(string)
-        improved(searcher, at_rest=True)
+        searcher = settled(numbered(range(60)))
         for string in numbered(range(60, 200)):
             searcher.add(string)
         searcher.improve()
@@ -214,10 +214,7 @@ class TestPlaces:
         assert (len(searcher._tables), len(searcher._table_of)) == (2, before)
 
     def test_few_that_come_are_moved_when_no_more_come(self, small: None) -> None:
-        searcher = Strings()
-        for string in numbered(range(20)):
-            searcher.add(string)
-        improved(searcher, at_rest=True)
+        searcher = settled(numbered(range(20)))
         for string in numbered(range(20, 22)):
             searcher.add(string)
         improved(searcher)
@@ -226,10 +223,7 @@ class TestPlaces:
         assert len(searcher._table_of) == 22
 
     def test_a_string_that_goes_and_comes_back_is_in_the_table_once_and_found_at_once(self, small: None) -> None:
-        searcher = Strings()
-        for string in numbered(range(20)):
-            searcher.add(string)
-        improved(searcher, at_rest=True)
+        searcher = settled(numbered(range(20)))
         string = next(numbered([7]))
         for _ in range(50):
             searcher.discard(string)
@@ -272,10 +266,7 @@ class TestPlaces:
 
 def test_where_strings_in_each_other_are_everywhere_each_text_still_tells_each_that_it_has() -> None:
     wanted = ["a" * length for length in range(1, 41)] + [f"{'ab' * length}" for length in range(3, 20)]
-    searcher = Strings()
-    for string in (*wanted, *numbered(range(3000))):
-        searcher.add(string)
-    improved(searcher, at_rest=True)
+    searcher = settled([*wanted, *numbered(range(3000))])
     texts = ["a" * 5000, "aaaend", "b", "ab" * 300, "a" * 39 + "b", *["a" * 100] * 30, ""]
     encoded = b"".join(text.encode() + b"\xff" for text in texts)
     told = [(encoded.count(b"\xff", 0, start), string) for string, start, _ in searcher.find(encoded, b"\xff")]
