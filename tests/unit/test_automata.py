@@ -218,6 +218,17 @@ class TestParts:
         assert not searcher._young
         assert not searcher.improve(at_rest=True)
 
+    def test_when_no_more_come_the_middle_part_becomes_a_table(self) -> None:
+        searcher = Automata()
+        for string in numbered(range(2500)):
+            searcher.add(string)
+            improved(searcher)
+            if searcher._middle.size > automata.TABLE_BYTES and not searcher._young:
+                break
+        assert not searcher._middle.is_table
+        improved(searcher, at_rest=True)
+        assert searcher._middle.is_table
+
     def test_young_strings_are_few_enough_to_be_built_at_each_search(self, built: list[tuple[int, bool]]) -> None:
         searcher = Automata()
         for string in numbered(range(2000)):

@@ -41,6 +41,7 @@ class TestFinding:
 
     @settings(deadline=None, max_examples=100)
     @given(st.lists(strings, max_size=12, unique=True), st.lists(searched, max_size=6))
+    @example(["ababab"], ["abababab", "", "ababab c ababab"])
     def test_with_a_separator_each_text_tells_each_of_its_strings_once(
         self, wanted: list[str], texts: list[str]
     ) -> None:
@@ -118,6 +119,11 @@ class TestAdding:
         table.count(["string", *alike])
         assert table.add(["string", *alike]) == ["string"]
         assert table.add(alike[:5]) == alike[:5]
+
+    def test_of_a_long_string_some_grams_are_looked_at_from_all_over_it(self) -> None:
+        grams = qgrams._Grams(["x" * LONGEST_BYTES])
+        assert len(grams.places) <= qgrams.MOST_GRAMS
+        assert LONGEST_BYTES - grams.places[-1] < 2 * LONGEST_BYTES / qgrams.MOST_GRAMS
 
     def test_strings_of_very_many_grams_do_not_crowd_out_others(self) -> None:
         dice, table = random.Random(7), QGramTable(4096)
